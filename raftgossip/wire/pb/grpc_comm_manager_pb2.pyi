@@ -1,0 +1,765 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class EntryKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ENTRY_COMMAND: _ClassVar[EntryKind]
+    ENTRY_NOOP: _ClassVar[EntryKind]
+    ENTRY_CONFIGURATION: _ClassVar[EntryKind]
+ENTRY_COMMAND: EntryKind
+ENTRY_NOOP: EntryKind
+ENTRY_CONFIGURATION: EntryKind
+
+class NodeInfo(_message.Message):
+    __slots__ = ("node_id", "ip_address", "port", "capabilities", "status", "last_seen", "join_timestamp", "metadata")
+    class MetadataEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    IP_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEEN_FIELD_NUMBER: _ClassVar[int]
+    JOIN_TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    node_id: int
+    ip_address: str
+    port: int
+    capabilities: _containers.RepeatedScalarFieldContainer[str]
+    status: str
+    last_seen: float
+    join_timestamp: float
+    metadata: _containers.ScalarMap[str, str]
+    def __init__(self, node_id: _Optional[int] = ..., ip_address: _Optional[str] = ..., port: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., status: _Optional[str] = ..., last_seen: _Optional[float] = ..., join_timestamp: _Optional[float] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class RegisterNodeRequest(_message.Message):
+    __slots__ = ("node_id", "ip_address", "port", "capabilities", "metadata")
+    class MetadataEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    IP_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    node_id: int
+    ip_address: str
+    port: int
+    capabilities: _containers.RepeatedScalarFieldContainer[str]
+    metadata: _containers.ScalarMap[str, str]
+    def __init__(self, node_id: _Optional[int] = ..., ip_address: _Optional[str] = ..., port: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class RegisterNodeResponse(_message.Message):
+    __slots__ = ("status", "node_id", "is_bootstrap", "registry_version", "nodes", "leader", "message")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    IS_BOOTSTRAP_FIELD_NUMBER: _ClassVar[int]
+    REGISTRY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    LEADER_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    status: str
+    node_id: int
+    is_bootstrap: bool
+    registry_version: int
+    nodes: _containers.RepeatedCompositeFieldContainer[NodeInfo]
+    leader: NodeInfo
+    message: str
+    def __init__(self, status: _Optional[str] = ..., node_id: _Optional[int] = ..., is_bootstrap: bool = ..., registry_version: _Optional[int] = ..., nodes: _Optional[_Iterable[_Union[NodeInfo, _Mapping]]] = ..., leader: _Optional[_Union[NodeInfo, _Mapping]] = ..., message: _Optional[str] = ...) -> None: ...
+
+class GetNodesRequest(_message.Message):
+    __slots__ = ("requesting_node_id",)
+    REQUESTING_NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    requesting_node_id: int
+    def __init__(self, requesting_node_id: _Optional[int] = ...) -> None: ...
+
+class GetNodesResponse(_message.Message):
+    __slots__ = ("nodes", "registry_version")
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    REGISTRY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    nodes: _containers.RepeatedCompositeFieldContainer[NodeInfo]
+    registry_version: int
+    def __init__(self, nodes: _Optional[_Iterable[_Union[NodeInfo, _Mapping]]] = ..., registry_version: _Optional[int] = ...) -> None: ...
+
+class GetLeaderRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetLeaderResponse(_message.Message):
+    __slots__ = ("leader", "registry_version", "message")
+    LEADER_FIELD_NUMBER: _ClassVar[int]
+    REGISTRY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    leader: NodeInfo
+    registry_version: int
+    message: str
+    def __init__(self, leader: _Optional[_Union[NodeInfo, _Mapping]] = ..., registry_version: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
+
+class UpdateLeaderRequest(_message.Message):
+    __slots__ = ("leader_id",)
+    LEADER_ID_FIELD_NUMBER: _ClassVar[int]
+    leader_id: int
+    def __init__(self, leader_id: _Optional[int] = ...) -> None: ...
+
+class UpdateLeaderResponse(_message.Message):
+    __slots__ = ("status", "leader_id", "message")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    LEADER_ID_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    status: str
+    leader_id: int
+    message: str
+    def __init__(self, status: _Optional[str] = ..., leader_id: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
+
+class HeartbeatRequest(_message.Message):
+    __slots__ = ("node_id",)
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    node_id: int
+    def __init__(self, node_id: _Optional[int] = ...) -> None: ...
+
+class HeartbeatResponse(_message.Message):
+    __slots__ = ("status", "registry_version")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    REGISTRY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    status: str
+    registry_version: int
+    def __init__(self, status: _Optional[str] = ..., registry_version: _Optional[int] = ...) -> None: ...
+
+class HealthCheckRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class HealthCheckResponse(_message.Message):
+    __slots__ = ("status", "timestamp", "version")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    status: str
+    timestamp: float
+    version: str
+    def __init__(self, status: _Optional[str] = ..., timestamp: _Optional[float] = ..., version: _Optional[str] = ...) -> None: ...
+
+class RemoveNodeRequest(_message.Message):
+    __slots__ = ("node_id",)
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    node_id: int
+    def __init__(self, node_id: _Optional[int] = ...) -> None: ...
+
+class RemoveNodeResponse(_message.Message):
+    __slots__ = ("status", "node_id", "message")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    status: str
+    node_id: int
+    message: str
+    def __init__(self, status: _Optional[str] = ..., node_id: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
+
+class GetStatsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetStatsResponse(_message.Message):
+    __slots__ = ("total_nodes", "active_nodes", "leader_id", "registry_version", "bootstrap_initiated", "uptime")
+    TOTAL_NODES_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_NODES_FIELD_NUMBER: _ClassVar[int]
+    LEADER_ID_FIELD_NUMBER: _ClassVar[int]
+    REGISTRY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    BOOTSTRAP_INITIATED_FIELD_NUMBER: _ClassVar[int]
+    UPTIME_FIELD_NUMBER: _ClassVar[int]
+    total_nodes: int
+    active_nodes: int
+    leader_id: int
+    registry_version: int
+    bootstrap_initiated: bool
+    uptime: float
+    def __init__(self, total_nodes: _Optional[int] = ..., active_nodes: _Optional[int] = ..., leader_id: _Optional[int] = ..., registry_version: _Optional[int] = ..., bootstrap_initiated: bool = ..., uptime: _Optional[float] = ...) -> None: ...
+
+class RaftEntry(_message.Message):
+    __slots__ = ("index", "term", "kind", "data")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    term: int
+    kind: EntryKind
+    data: bytes
+    def __init__(self, index: _Optional[int] = ..., term: _Optional[int] = ..., kind: _Optional[_Union[EntryKind, str]] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class PreVoteRequest(_message.Message):
+    __slots__ = ("last_log_index", "last_log_term")
+    LAST_LOG_INDEX_FIELD_NUMBER: _ClassVar[int]
+    LAST_LOG_TERM_FIELD_NUMBER: _ClassVar[int]
+    last_log_index: int
+    last_log_term: int
+    def __init__(self, last_log_index: _Optional[int] = ..., last_log_term: _Optional[int] = ...) -> None: ...
+
+class PreVoteResponse(_message.Message):
+    __slots__ = ("granted",)
+    GRANTED_FIELD_NUMBER: _ClassVar[int]
+    granted: bool
+    def __init__(self, granted: bool = ...) -> None: ...
+
+class VoteRequest(_message.Message):
+    __slots__ = ("is_transfer", "last_log_index", "last_log_term")
+    IS_TRANSFER_FIELD_NUMBER: _ClassVar[int]
+    LAST_LOG_INDEX_FIELD_NUMBER: _ClassVar[int]
+    LAST_LOG_TERM_FIELD_NUMBER: _ClassVar[int]
+    is_transfer: bool
+    last_log_index: int
+    last_log_term: int
+    def __init__(self, is_transfer: bool = ..., last_log_index: _Optional[int] = ..., last_log_term: _Optional[int] = ...) -> None: ...
+
+class VoteResponse(_message.Message):
+    __slots__ = ("granted",)
+    GRANTED_FIELD_NUMBER: _ClassVar[int]
+    granted: bool
+    def __init__(self, granted: bool = ...) -> None: ...
+
+class AppendRequest(_message.Message):
+    __slots__ = ("previous_index", "previous_term", "entries", "commit_index", "sequence")
+    PREVIOUS_INDEX_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_TERM_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_INDEX_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    previous_index: int
+    previous_term: int
+    entries: _containers.RepeatedCompositeFieldContainer[RaftEntry]
+    commit_index: int
+    sequence: int
+    def __init__(self, previous_index: _Optional[int] = ..., previous_term: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[RaftEntry, _Mapping]]] = ..., commit_index: _Optional[int] = ..., sequence: _Optional[int] = ...) -> None: ...
+
+class AppendResponse(_message.Message):
+    __slots__ = ("success", "match_index", "conflict_index", "conflict_term", "sequence")
+    SUCCESS_FIELD_NUMBER: _ClassVar[int]
+    MATCH_INDEX_FIELD_NUMBER: _ClassVar[int]
+    CONFLICT_INDEX_FIELD_NUMBER: _ClassVar[int]
+    CONFLICT_TERM_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    success: bool
+    match_index: int
+    conflict_index: int
+    conflict_term: int
+    sequence: int
+    def __init__(self, success: bool = ..., match_index: _Optional[int] = ..., conflict_index: _Optional[int] = ..., conflict_term: _Optional[int] = ..., sequence: _Optional[int] = ...) -> None: ...
+
+class TimeoutNow(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RaftMessage(_message.Message):
+    __slots__ = ("term", "sender", "receiver", "pre_vote_request", "pre_vote_response", "vote_request", "vote_response", "append_request", "append_response", "timeout_now")
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    SENDER_FIELD_NUMBER: _ClassVar[int]
+    RECEIVER_FIELD_NUMBER: _ClassVar[int]
+    PRE_VOTE_REQUEST_FIELD_NUMBER: _ClassVar[int]
+    PRE_VOTE_RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    VOTE_REQUEST_FIELD_NUMBER: _ClassVar[int]
+    VOTE_RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    APPEND_REQUEST_FIELD_NUMBER: _ClassVar[int]
+    APPEND_RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_NOW_FIELD_NUMBER: _ClassVar[int]
+    term: int
+    sender: int
+    receiver: int
+    pre_vote_request: PreVoteRequest
+    pre_vote_response: PreVoteResponse
+    vote_request: VoteRequest
+    vote_response: VoteResponse
+    append_request: AppendRequest
+    append_response: AppendResponse
+    timeout_now: TimeoutNow
+    def __init__(self, term: _Optional[int] = ..., sender: _Optional[int] = ..., receiver: _Optional[int] = ..., pre_vote_request: _Optional[_Union[PreVoteRequest, _Mapping]] = ..., pre_vote_response: _Optional[_Union[PreVoteResponse, _Mapping]] = ..., vote_request: _Optional[_Union[VoteRequest, _Mapping]] = ..., vote_response: _Optional[_Union[VoteResponse, _Mapping]] = ..., append_request: _Optional[_Union[AppendRequest, _Mapping]] = ..., append_response: _Optional[_Union[AppendResponse, _Mapping]] = ..., timeout_now: _Optional[_Union[TimeoutNow, _Mapping]] = ...) -> None: ...
+
+class RaftFrame(_message.Message):
+    __slots__ = ("cluster_id", "messages")
+    CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    cluster_id: str
+    messages: _containers.RepeatedCompositeFieldContainer[RaftMessage]
+    def __init__(self, cluster_id: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[RaftMessage, _Mapping]]] = ...) -> None: ...
+
+class RaftConfiguration(_message.Message):
+    __slots__ = ("voters", "learners")
+    VOTERS_FIELD_NUMBER: _ClassVar[int]
+    LEARNERS_FIELD_NUMBER: _ClassVar[int]
+    voters: _containers.RepeatedScalarFieldContainer[int]
+    learners: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, voters: _Optional[_Iterable[int]] = ..., learners: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class ExchangeFrame(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ExchangeHeader(_message.Message):
+    __slots__ = ("cluster_id", "epoch", "attempt", "step", "sender", "receiver", "schema_digest", "codec", "start", "stop", "mass", "byte_count", "chunk_bytes", "plan_digest")
+    CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    SENDER_FIELD_NUMBER: _ClassVar[int]
+    RECEIVER_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    CODEC_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    STOP_FIELD_NUMBER: _ClassVar[int]
+    MASS_FIELD_NUMBER: _ClassVar[int]
+    BYTE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PLAN_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    cluster_id: str
+    epoch: int
+    attempt: int
+    step: int
+    sender: int
+    receiver: int
+    schema_digest: bytes
+    codec: str
+    start: int
+    stop: int
+    mass: float
+    byte_count: int
+    chunk_bytes: int
+    plan_digest: bytes
+    def __init__(self, cluster_id: _Optional[str] = ..., epoch: _Optional[int] = ..., attempt: _Optional[int] = ..., step: _Optional[int] = ..., sender: _Optional[int] = ..., receiver: _Optional[int] = ..., schema_digest: _Optional[bytes] = ..., codec: _Optional[str] = ..., start: _Optional[int] = ..., stop: _Optional[int] = ..., mass: _Optional[float] = ..., byte_count: _Optional[int] = ..., chunk_bytes: _Optional[int] = ..., plan_digest: _Optional[bytes] = ...) -> None: ...
+
+class ExchangeEnd(_message.Message):
+    __slots__ = ("byte_count", "content_hash")
+    BYTE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_HASH_FIELD_NUMBER: _ClassVar[int]
+    byte_count: int
+    content_hash: bytes
+    def __init__(self, byte_count: _Optional[int] = ..., content_hash: _Optional[bytes] = ...) -> None: ...
+
+class Command(_message.Message):
+    __slots__ = ("start_run", "add_peer", "remove_peer", "open_epoch", "retry_exchange", "report_epoch", "close_epoch")
+    START_RUN_FIELD_NUMBER: _ClassVar[int]
+    ADD_PEER_FIELD_NUMBER: _ClassVar[int]
+    REMOVE_PEER_FIELD_NUMBER: _ClassVar[int]
+    OPEN_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    RETRY_EXCHANGE_FIELD_NUMBER: _ClassVar[int]
+    REPORT_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    CLOSE_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    start_run: StartRun
+    add_peer: AddPeer
+    remove_peer: RemovePeer
+    open_epoch: OpenEpoch
+    retry_exchange: RetryExchange
+    report_epoch: ReportEpoch
+    close_epoch: CloseEpoch
+    def __init__(self, start_run: _Optional[_Union[StartRun, _Mapping]] = ..., add_peer: _Optional[_Union[AddPeer, _Mapping]] = ..., remove_peer: _Optional[_Union[RemovePeer, _Mapping]] = ..., open_epoch: _Optional[_Union[OpenEpoch, _Mapping]] = ..., retry_exchange: _Optional[_Union[RetryExchange, _Mapping]] = ..., report_epoch: _Optional[_Union[ReportEpoch, _Mapping]] = ..., close_epoch: _Optional[_Union[CloseEpoch, _Mapping]] = ...) -> None: ...
+
+class Envelope(_message.Message):
+    __slots__ = ("client", "sequence", "first_unanswered", "command")
+    CLIENT_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    FIRST_UNANSWERED_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_FIELD_NUMBER: _ClassVar[int]
+    client: str
+    sequence: int
+    first_unanswered: int
+    command: Command
+    def __init__(self, client: _Optional[str] = ..., sequence: _Optional[int] = ..., first_unanswered: _Optional[int] = ..., command: _Optional[_Union[Command, _Mapping]] = ...) -> None: ...
+
+class RunSpecification(_message.Message):
+    __slots__ = ("task", "algorithm", "topology", "num_epochs", "min_participants", "seed", "local_passes", "train_deadline_ms", "exchange_deadline_ms", "min_epoch_ms", "max_attempts", "schema_digest", "num_elements")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    ALGORITHM_FIELD_NUMBER: _ClassVar[int]
+    TOPOLOGY_FIELD_NUMBER: _ClassVar[int]
+    NUM_EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    MIN_PARTICIPANTS_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    LOCAL_PASSES_FIELD_NUMBER: _ClassVar[int]
+    TRAIN_DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
+    EXCHANGE_DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
+    MIN_EPOCH_MS_FIELD_NUMBER: _ClassVar[int]
+    MAX_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    NUM_ELEMENTS_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    algorithm: str
+    topology: str
+    num_epochs: int
+    min_participants: int
+    seed: int
+    local_passes: int
+    train_deadline_ms: int
+    exchange_deadline_ms: int
+    min_epoch_ms: int
+    max_attempts: int
+    schema_digest: bytes
+    num_elements: int
+    def __init__(self, task: _Optional[str] = ..., algorithm: _Optional[str] = ..., topology: _Optional[str] = ..., num_epochs: _Optional[int] = ..., min_participants: _Optional[int] = ..., seed: _Optional[int] = ..., local_passes: _Optional[int] = ..., train_deadline_ms: _Optional[int] = ..., exchange_deadline_ms: _Optional[int] = ..., min_epoch_ms: _Optional[int] = ..., max_attempts: _Optional[int] = ..., schema_digest: _Optional[bytes] = ..., num_elements: _Optional[int] = ...) -> None: ...
+
+class StartRun(_message.Message):
+    __slots__ = ("specification", "initial_digest")
+    SPECIFICATION_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    specification: RunSpecification
+    initial_digest: bytes
+    def __init__(self, specification: _Optional[_Union[RunSpecification, _Mapping]] = ..., initial_digest: _Optional[bytes] = ...) -> None: ...
+
+class AddPeer(_message.Message):
+    __slots__ = ("node_id", "host", "port", "incarnation", "metadata")
+    class MetadataEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    node_id: int
+    host: str
+    port: int
+    incarnation: str
+    metadata: _containers.ScalarMap[str, str]
+    def __init__(self, node_id: _Optional[int] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., incarnation: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class RemovePeer(_message.Message):
+    __slots__ = ("node_id",)
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    node_id: int
+    def __init__(self, node_id: _Optional[int] = ...) -> None: ...
+
+class OpenEpoch(_message.Message):
+    __slots__ = ("epoch", "participants", "plan_digest", "leader")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    PARTICIPANTS_FIELD_NUMBER: _ClassVar[int]
+    PLAN_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    LEADER_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    participants: _containers.RepeatedScalarFieldContainer[int]
+    plan_digest: bytes
+    leader: int
+    def __init__(self, epoch: _Optional[int] = ..., participants: _Optional[_Iterable[int]] = ..., plan_digest: _Optional[bytes] = ..., leader: _Optional[int] = ...) -> None: ...
+
+class RetryExchange(_message.Message):
+    __slots__ = ("epoch", "attempt", "participants", "plan_digest")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    PARTICIPANTS_FIELD_NUMBER: _ClassVar[int]
+    PLAN_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    attempt: int
+    participants: _containers.RepeatedScalarFieldContainer[int]
+    plan_digest: bytes
+    def __init__(self, epoch: _Optional[int] = ..., attempt: _Optional[int] = ..., participants: _Optional[_Iterable[int]] = ..., plan_digest: _Optional[bytes] = ...) -> None: ...
+
+class Metric(_message.Message):
+    __slots__ = ("name", "value")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    value: float
+    def __init__(self, name: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+
+class LinkBytes(_message.Message):
+    __slots__ = ("node_id", "sent", "received")
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    SENT_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_FIELD_NUMBER: _ClassVar[int]
+    node_id: int
+    sent: int
+    received: int
+    def __init__(self, node_id: _Optional[int] = ..., sent: _Optional[int] = ..., received: _Optional[int] = ...) -> None: ...
+
+class FailedEdge(_message.Message):
+    __slots__ = ("node_id", "reason", "refused")
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    node_id: int
+    reason: str
+    refused: bool
+    def __init__(self, node_id: _Optional[int] = ..., reason: _Optional[str] = ..., refused: bool = ...) -> None: ...
+
+class ReportEpoch(_message.Message):
+    __slots__ = ("epoch", "attempt", "node_id", "digest", "num_samples", "metrics", "links", "failed_edges", "error")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    NUM_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    METRICS_FIELD_NUMBER: _ClassVar[int]
+    LINKS_FIELD_NUMBER: _ClassVar[int]
+    FAILED_EDGES_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    attempt: int
+    node_id: int
+    digest: bytes
+    num_samples: int
+    metrics: _containers.RepeatedCompositeFieldContainer[Metric]
+    links: _containers.RepeatedCompositeFieldContainer[LinkBytes]
+    failed_edges: _containers.RepeatedCompositeFieldContainer[FailedEdge]
+    error: str
+    def __init__(self, epoch: _Optional[int] = ..., attempt: _Optional[int] = ..., node_id: _Optional[int] = ..., digest: _Optional[bytes] = ..., num_samples: _Optional[int] = ..., metrics: _Optional[_Iterable[_Union[Metric, _Mapping]]] = ..., links: _Optional[_Iterable[_Union[LinkBytes, _Mapping]]] = ..., failed_edges: _Optional[_Iterable[_Union[FailedEdge, _Mapping]]] = ..., error: _Optional[str] = ...) -> None: ...
+
+class CloseEpoch(_message.Message):
+    __slots__ = ("epoch", "attempt", "outcome", "reason", "leader", "closed_at_ms")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    LEADER_FIELD_NUMBER: _ClassVar[int]
+    CLOSED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    attempt: int
+    outcome: str
+    reason: str
+    leader: int
+    closed_at_ms: int
+    def __init__(self, epoch: _Optional[int] = ..., attempt: _Optional[int] = ..., outcome: _Optional[str] = ..., reason: _Optional[str] = ..., leader: _Optional[int] = ..., closed_at_ms: _Optional[int] = ...) -> None: ...
+
+class EpochRecord(_message.Message):
+    __slots__ = ("epoch", "attempt", "outcome", "participants", "contributors", "model_digest", "metrics", "digests", "bytes_sent", "leader", "closed_at_ms", "reason", "log_index")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    PARTICIPANTS_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTORS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    METRICS_FIELD_NUMBER: _ClassVar[int]
+    DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_SENT_FIELD_NUMBER: _ClassVar[int]
+    LEADER_FIELD_NUMBER: _ClassVar[int]
+    CLOSED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    LOG_INDEX_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    attempt: int
+    outcome: str
+    participants: _containers.RepeatedScalarFieldContainer[int]
+    contributors: _containers.RepeatedScalarFieldContainer[int]
+    model_digest: bytes
+    metrics: _containers.RepeatedCompositeFieldContainer[Metric]
+    digests: _containers.RepeatedCompositeFieldContainer[NodeDigest]
+    bytes_sent: int
+    leader: int
+    closed_at_ms: int
+    reason: str
+    log_index: int
+    def __init__(self, epoch: _Optional[int] = ..., attempt: _Optional[int] = ..., outcome: _Optional[str] = ..., participants: _Optional[_Iterable[int]] = ..., contributors: _Optional[_Iterable[int]] = ..., model_digest: _Optional[bytes] = ..., metrics: _Optional[_Iterable[_Union[Metric, _Mapping]]] = ..., digests: _Optional[_Iterable[_Union[NodeDigest, _Mapping]]] = ..., bytes_sent: _Optional[int] = ..., leader: _Optional[int] = ..., closed_at_ms: _Optional[int] = ..., reason: _Optional[str] = ..., log_index: _Optional[int] = ...) -> None: ...
+
+class NodeDigest(_message.Message):
+    __slots__ = ("node_id", "digest")
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    node_id: int
+    digest: bytes
+    def __init__(self, node_id: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
+
+class ProposeRequest(_message.Message):
+    __slots__ = ("cluster_id", "envelope", "forwarded")
+    CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    ENVELOPE_FIELD_NUMBER: _ClassVar[int]
+    FORWARDED_FIELD_NUMBER: _ClassVar[int]
+    cluster_id: str
+    envelope: bytes
+    forwarded: bool
+    def __init__(self, cluster_id: _Optional[str] = ..., envelope: _Optional[bytes] = ..., forwarded: bool = ...) -> None: ...
+
+class ProposeResponse(_message.Message):
+    __slots__ = ("index", "applied", "reason")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    applied: bool
+    reason: str
+    def __init__(self, index: _Optional[int] = ..., applied: bool = ..., reason: _Optional[str] = ...) -> None: ...
+
+class JoinRequest(_message.Message):
+    __slots__ = ("node_id", "host", "port", "incarnation", "schema_digest", "task", "cluster_id", "metadata")
+    class MetadataEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    node_id: int
+    host: str
+    port: int
+    incarnation: str
+    schema_digest: bytes
+    task: str
+    cluster_id: str
+    metadata: _containers.ScalarMap[str, str]
+    def __init__(self, node_id: _Optional[int] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., incarnation: _Optional[str] = ..., schema_digest: _Optional[bytes] = ..., task: _Optional[str] = ..., cluster_id: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class PeerAddress(_message.Message):
+    __slots__ = ("node_id", "host", "port")
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    node_id: int
+    host: str
+    port: int
+    def __init__(self, node_id: _Optional[int] = ..., host: _Optional[str] = ..., port: _Optional[int] = ...) -> None: ...
+
+class JoinResponse(_message.Message):
+    __slots__ = ("cluster_id", "peers", "leader", "specification")
+    CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    PEERS_FIELD_NUMBER: _ClassVar[int]
+    LEADER_FIELD_NUMBER: _ClassVar[int]
+    SPECIFICATION_FIELD_NUMBER: _ClassVar[int]
+    cluster_id: str
+    peers: _containers.RepeatedCompositeFieldContainer[PeerAddress]
+    leader: int
+    specification: RunSpecification
+    def __init__(self, cluster_id: _Optional[str] = ..., peers: _Optional[_Iterable[_Union[PeerAddress, _Mapping]]] = ..., leader: _Optional[int] = ..., specification: _Optional[_Union[RunSpecification, _Mapping]] = ...) -> None: ...
+
+class LeaveRequest(_message.Message):
+    __slots__ = ("cluster_id",)
+    CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    cluster_id: str
+    def __init__(self, cluster_id: _Optional[str] = ...) -> None: ...
+
+class LeaveResponse(_message.Message):
+    __slots__ = ("message",)
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    message: str
+    def __init__(self, message: _Optional[str] = ...) -> None: ...
+
+class FetchModelRequest(_message.Message):
+    __slots__ = ("cluster_id", "digest", "offset")
+    CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    cluster_id: str
+    digest: bytes
+    offset: int
+    def __init__(self, cluster_id: _Optional[str] = ..., digest: _Optional[bytes] = ..., offset: _Optional[int] = ...) -> None: ...
+
+class ModelChunk(_message.Message):
+    __slots__ = ("offset", "total_bytes", "data")
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    offset: int
+    total_bytes: int
+    data: bytes
+    def __init__(self, offset: _Optional[int] = ..., total_bytes: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class FetchEpochsRequest(_message.Message):
+    __slots__ = ("first_epoch", "limit")
+    FIRST_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    first_epoch: int
+    limit: int
+    def __init__(self, first_epoch: _Optional[int] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class FetchEpochsResponse(_message.Message):
+    __slots__ = ("epochs", "last_epoch")
+    EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    LAST_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    epochs: _containers.RepeatedCompositeFieldContainer[EpochRecord]
+    last_epoch: int
+    def __init__(self, epochs: _Optional[_Iterable[_Union[EpochRecord, _Mapping]]] = ..., last_epoch: _Optional[int] = ...) -> None: ...
+
+class StatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class PeerStatus(_message.Message):
+    __slots__ = ("node_id", "host", "port", "role", "responsive", "match_index", "incarnation", "metadata")
+    class MetadataEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    RESPONSIVE_FIELD_NUMBER: _ClassVar[int]
+    MATCH_INDEX_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    node_id: int
+    host: str
+    port: int
+    role: str
+    responsive: bool
+    match_index: int
+    incarnation: str
+    metadata: _containers.ScalarMap[str, str]
+    def __init__(self, node_id: _Optional[int] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., role: _Optional[str] = ..., responsive: bool = ..., match_index: _Optional[int] = ..., incarnation: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class StatusResponse(_message.Message):
+    __slots__ = ("cluster_id", "node_id", "role", "term", "leader", "commit_index", "applied_index", "last_index", "peers", "specification", "open_epoch", "open_attempt", "open_participants", "last_closed_epoch", "model_digest", "version", "phase", "metrics", "message", "uptime_ms", "run_finished")
+    CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    LEADER_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_INDEX_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_INDEX_FIELD_NUMBER: _ClassVar[int]
+    LAST_INDEX_FIELD_NUMBER: _ClassVar[int]
+    PEERS_FIELD_NUMBER: _ClassVar[int]
+    SPECIFICATION_FIELD_NUMBER: _ClassVar[int]
+    OPEN_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    OPEN_ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    OPEN_PARTICIPANTS_FIELD_NUMBER: _ClassVar[int]
+    LAST_CLOSED_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    MODEL_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    METRICS_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    UPTIME_MS_FIELD_NUMBER: _ClassVar[int]
+    RUN_FINISHED_FIELD_NUMBER: _ClassVar[int]
+    cluster_id: str
+    node_id: int
+    role: str
+    term: int
+    leader: int
+    commit_index: int
+    applied_index: int
+    last_index: int
+    peers: _containers.RepeatedCompositeFieldContainer[PeerStatus]
+    specification: RunSpecification
+    open_epoch: int
+    open_attempt: int
+    open_participants: _containers.RepeatedScalarFieldContainer[int]
+    last_closed_epoch: int
+    model_digest: bytes
+    version: str
+    phase: str
+    metrics: _containers.RepeatedCompositeFieldContainer[Metric]
+    message: str
+    uptime_ms: int
+    run_finished: bool
+    def __init__(self, cluster_id: _Optional[str] = ..., node_id: _Optional[int] = ..., role: _Optional[str] = ..., term: _Optional[int] = ..., leader: _Optional[int] = ..., commit_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., last_index: _Optional[int] = ..., peers: _Optional[_Iterable[_Union[PeerStatus, _Mapping]]] = ..., specification: _Optional[_Union[RunSpecification, _Mapping]] = ..., open_epoch: _Optional[int] = ..., open_attempt: _Optional[int] = ..., open_participants: _Optional[_Iterable[int]] = ..., last_closed_epoch: _Optional[int] = ..., model_digest: _Optional[bytes] = ..., version: _Optional[str] = ..., phase: _Optional[str] = ..., metrics: _Optional[_Iterable[_Union[Metric, _Mapping]]] = ..., message: _Optional[str] = ..., uptime_ms: _Optional[int] = ..., run_finished: bool = ...) -> None: ...
