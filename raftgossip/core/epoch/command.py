@@ -25,6 +25,9 @@ class AddPeer:
     incarnation: Incarnation
     metadata: tuple[tuple[str, str], ...] = ()
     """Sorted (key, value) pairs for display, e.g. ("hospital", "cleveland")."""
+    owner: str = ""
+    """A random token that lives in the node's state directory: the id belongs to it. Another owner is refused, because
+    a node that lost its Raft state must not come back under the id with which it voted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +164,7 @@ class RosterEntry:
     address: Address
     incarnation: Incarnation
     metadata: tuple[tuple[str, str], ...] = field(default=())
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -416,7 +416,7 @@ class StartRun(_message.Message):
     def __init__(self, specification: _Optional[_Union[RunSpecification, _Mapping]] = ..., initial_digest: _Optional[bytes] = ...) -> None: ...
 
 class AddPeer(_message.Message):
-    __slots__ = ("node_id", "host", "port", "incarnation", "metadata")
+    __slots__ = ("node_id", "host", "port", "incarnation", "metadata", "owner")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -429,12 +429,14 @@ class AddPeer(_message.Message):
     PORT_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
     node_id: int
     host: str
     port: int
     incarnation: str
     metadata: _containers.ScalarMap[str, str]
-    def __init__(self, node_id: _Optional[int] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., incarnation: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    owner: str
+    def __init__(self, node_id: _Optional[int] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., incarnation: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., owner: _Optional[str] = ...) -> None: ...
 
 class RemovePeer(_message.Message):
     __slots__ = ("node_id",)
@@ -443,28 +445,32 @@ class RemovePeer(_message.Message):
     def __init__(self, node_id: _Optional[int] = ...) -> None: ...
 
 class OpenEpoch(_message.Message):
-    __slots__ = ("epoch", "participants", "plan_digest", "leader")
+    __slots__ = ("epoch", "participants", "plan_digest", "leader", "exact")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     PARTICIPANTS_FIELD_NUMBER: _ClassVar[int]
     PLAN_DIGEST_FIELD_NUMBER: _ClassVar[int]
     LEADER_FIELD_NUMBER: _ClassVar[int]
+    EXACT_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     participants: _containers.RepeatedScalarFieldContainer[int]
     plan_digest: bytes
     leader: int
-    def __init__(self, epoch: _Optional[int] = ..., participants: _Optional[_Iterable[int]] = ..., plan_digest: _Optional[bytes] = ..., leader: _Optional[int] = ...) -> None: ...
+    exact: bool
+    def __init__(self, epoch: _Optional[int] = ..., participants: _Optional[_Iterable[int]] = ..., plan_digest: _Optional[bytes] = ..., leader: _Optional[int] = ..., exact: bool = ...) -> None: ...
 
 class RetryExchange(_message.Message):
-    __slots__ = ("epoch", "attempt", "participants", "plan_digest")
+    __slots__ = ("epoch", "attempt", "participants", "plan_digest", "exact")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     PARTICIPANTS_FIELD_NUMBER: _ClassVar[int]
     PLAN_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    EXACT_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     attempt: int
     participants: _containers.RepeatedScalarFieldContainer[int]
     plan_digest: bytes
-    def __init__(self, epoch: _Optional[int] = ..., attempt: _Optional[int] = ..., participants: _Optional[_Iterable[int]] = ..., plan_digest: _Optional[bytes] = ...) -> None: ...
+    exact: bool
+    def __init__(self, epoch: _Optional[int] = ..., attempt: _Optional[int] = ..., participants: _Optional[_Iterable[int]] = ..., plan_digest: _Optional[bytes] = ..., exact: bool = ...) -> None: ...
 
 class Metric(_message.Message):
     __slots__ = ("name", "value")
@@ -591,7 +597,7 @@ class ProposeResponse(_message.Message):
     def __init__(self, index: _Optional[int] = ..., applied: bool = ..., reason: _Optional[str] = ...) -> None: ...
 
 class JoinRequest(_message.Message):
-    __slots__ = ("node_id", "host", "port", "incarnation", "schema_digest", "task", "cluster_id", "metadata")
+    __slots__ = ("node_id", "host", "port", "incarnation", "schema_digest", "task", "cluster_id", "metadata", "owner")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -607,6 +613,7 @@ class JoinRequest(_message.Message):
     TASK_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
     node_id: int
     host: str
     port: int
@@ -615,7 +622,8 @@ class JoinRequest(_message.Message):
     task: str
     cluster_id: str
     metadata: _containers.ScalarMap[str, str]
-    def __init__(self, node_id: _Optional[int] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., incarnation: _Optional[str] = ..., schema_digest: _Optional[bytes] = ..., task: _Optional[str] = ..., cluster_id: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    owner: str
+    def __init__(self, node_id: _Optional[int] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., incarnation: _Optional[str] = ..., schema_digest: _Optional[bytes] = ..., task: _Optional[str] = ..., cluster_id: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., owner: _Optional[str] = ...) -> None: ...
 
 class PeerAddress(_message.Message):
     __slots__ = ("node_id", "host", "port")
