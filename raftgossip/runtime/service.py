@@ -1,0 +1,113 @@
+"""What a peer offers to the network, in values: the seam between the gRPC handlers and the peer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from raftgossip.core.epoch.command import EpochRecord, OpenEpochState
+from raftgossip.core.epoch.config import RunSpec
+from raftgossip.core.raft.message import Message
+from raftgossip.ids import Address, Incarnation, NodeId
+from raftgossip.update import FloatVector
+
+
+@dataclass(frozen=True, slots=True)
+class JoinAsk:
+    """A node that wants in, or comes back."""
+
+    node_id: NodeId
+    address: Address
+    incarnation: Incarnation
+    owner: str
+    schema_digest: bytes
+    task: str
+    cluster_id: str
+    """The cluster that it remembers; empty: none."""
+    metadata: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JoinAnswer:
+    """It is in: the cluster, its peers, and what is trained."""
+
+    cluster_id: str
+    peers: tuple[tuple[NodeId, Address], ...]
+    leader: NodeId | None
+    specification: RunSpec | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProposeAnswer:
+    """What the ledger did with a forwarded command."""
+
+    index: int
+    applied: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRow:
+    """One peer as this node knows it; `responsive` and `match_index` are the leader's knowledge."""
+
+    node_id: NodeId
+    address: Address
+    role: str
+    responsive: bool
+    match_index: int
+    incarnation: Incarnation
+    metadata: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StatusView:
+    """Everything that an operator asks a peer about itself."""
+
+    cluster_id: str
+    node_id: NodeId
+    role: str
+    term: int
+    leader: NodeId | None
+    commit_index: int
+    applied_index: int
+    last_index: int
+    peers: tuple[PeerRow, ...]
+    specification: RunSpec | None
+    open_epoch: OpenEpochState | None
+    last_closed_epoch: int
+    model_digest: bytes
+    phase: str
+    metrics: tuple[tuple[str, float], ...]
+    message: str
+    uptime_ms: int
+    run_finished: bool
+
+
+class PeerService(Protocol):
+    """Implemented by the peer. The async methods run on the peer's event loop and raise `RaftGossipError`s."""
+
+    def deliver(self, messages: Sequence[Message]) -> None:
+        """Take Raft messages; called on the event loop, never blocks, drops what does not fit."""
+
+    async def propose_forwarded(self, envelope: bytes) -> ProposeAnswer:
+        """Propose another peer's stamped command, if this node leads."""
+
+    async def join(self, ask: JoinAsk) -> JoinAnswer:
+        """Add a node to the roster, if this node leads."""
+
+    async def leave(self) -> str:
+        """Leave the cluster for good and stop; returns a sentence for the operator."""
+
+    async def status(self) -> StatusView:
+        """What this node knows now."""
+
+    async def epochs(self, first: int, limit: int) -> tuple[EpochRecord, ...]:
+        """Ended epochs from `first` on, at most `limit`."""
+
+    def model(self, digest: bytes) -> FloatVector:
+        """A model held here, by content hash; called from a worker thread, may block on the disk.
+
+        Raises:
+            NotFound: this node does not hold it.
+        """
