@@ -26,6 +26,8 @@ class JoinAsk:
     cluster_id: str
     """The cluster that it remembers; empty: none."""
     metadata: tuple[tuple[str, str], ...]
+    forwarded: bool = False
+    """A member that does not lead passes the request on once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ class PeerService(Protocol):
         """Propose another peer's stamped command, if this node leads."""
 
     async def join(self, ask: JoinAsk) -> JoinAnswer:
-        """Add a node to the roster, if this node leads."""
+        """Add a node to the roster, or pass the request on to the leader."""
 
     async def leave(self) -> str:
         """Leave the cluster for good and stop; returns a sentence for the operator."""

@@ -597,7 +597,7 @@ class ProposeResponse(_message.Message):
     def __init__(self, index: _Optional[int] = ..., applied: bool = ..., reason: _Optional[str] = ...) -> None: ...
 
 class JoinRequest(_message.Message):
-    __slots__ = ("node_id", "host", "port", "incarnation", "schema_digest", "task", "cluster_id", "metadata", "owner")
+    __slots__ = ("node_id", "host", "port", "incarnation", "schema_digest", "task", "cluster_id", "metadata", "owner", "forwarded")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -614,6 +614,7 @@ class JoinRequest(_message.Message):
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
+    FORWARDED_FIELD_NUMBER: _ClassVar[int]
     node_id: int
     host: str
     port: int
@@ -623,7 +624,8 @@ class JoinRequest(_message.Message):
     cluster_id: str
     metadata: _containers.ScalarMap[str, str]
     owner: str
-    def __init__(self, node_id: _Optional[int] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., incarnation: _Optional[str] = ..., schema_digest: _Optional[bytes] = ..., task: _Optional[str] = ..., cluster_id: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., owner: _Optional[str] = ...) -> None: ...
+    forwarded: bool
+    def __init__(self, node_id: _Optional[int] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., incarnation: _Optional[str] = ..., schema_digest: _Optional[bytes] = ..., task: _Optional[str] = ..., cluster_id: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., owner: _Optional[str] = ..., forwarded: bool = ...) -> None: ...
 
 class PeerAddress(_message.Message):
     __slots__ = ("node_id", "host", "port")

@@ -1,0 +1,236 @@
+"""The calling side of the control plane: one channel per peer, one sender per peer, one retry policy.
+
+Raft messages leave on one long stream per peer, never as a call per message: fewer wake-ups and a third of the
+latency. What waits for a peer waits in its outbox, which is bounded; when it is full the oldest message is dropped,
+which Raft tolerates. A write that a frozen peer does not take within `WRITE_TIMEOUT_S` breaks the stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+import grpc
+import grpc.aio
+
+from raftgossip.core.raft.message import Message
+from raftgossip.errors import RaftGossipError, TransportError, WireError
+from raftgossip.ids import Address, NodeId
+from raftgossip.runtime.service import JoinAnswer, JoinAsk, ProposeAnswer
+from raftgossip.update import FloatVector
+from raftgossip.wire.ledger_codec import specification_from_proto
+from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
+from raftgossip.wire.pb import grpc_comm_manager_pb2_grpc as pb_grpc
+from raftgossip.wire.raft_codec import frame_to_bytes
+from raftgossip.wire.status import error_from_rpc
+
+OUTBOX_LIMIT = 256
+MESSAGES_PER_FRAME = 64
+WRITE_TIMEOUT_S = 2.0
+REDIAL_S = (0.05, 0.5)
+"""The first and the longest pause before a broken stream is opened again."""
+
+CHANNEL_OPTIONS = (
+    # A peer that comes back should be reached at once, not after gRPC's default back-off of up to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.max_receive_message_length", 4 * 1024 * 1024),
+    # Peers are dialled directly: a proxy of the environment must not see model weights.
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+class _Link:
+    """One peer: its address, its channel, and the messages that wait for it."""
+
+    def __init__(self, node_id: NodeId, address: Address) -> None:
+        self.node_id = node_id
+        self.address = address
+        self.outbox: deque[Message] = deque(maxlen=OUTBOX_LIMIT)
+        self.mail = asyncio.Event()
+        self.moved = asyncio.Event()
+        self.channel: grpc.aio.Channel | None = None
+
+    def open_channel(self) -> grpc.aio.Channel:
+        if self.channel is None:
+            self.channel = grpc.aio.insecure_channel(str(self.address), options=CHANNEL_OPTIONS)
+        return self.channel
+
+    async def close_channel(self) -> None:
+        channel, self.channel = self.channel, None
+        if channel is not None:
+            await channel.close()
+
+
+class PeerLinks:
+    """All peers that this node can dial. Satisfies `runtime.transport.Transport`. Runs on the event loop."""
+
+    def __init__(self, node_id: NodeId) -> None:
+        """`cluster_id` is set when it is known; until then nothing is sent."""
+        self.cluster_id = ""
+        self._node_id = node_id
+        self._links: dict[NodeId, _Link] = {}
+        self._new: asyncio.Queue[_Link] = asyncio.Queue()
+
+    # --- who is where
+
+    def set_address(self, node_id: NodeId, address: Address) -> None:
+        """Learn where a peer is; a changed address breaks the old stream."""
+        if node_id == self._node_id:
+            return
+        link = self._links.get(node_id)
+        if link is None:
+            link = self._links[node_id] = _Link(node_id, address)
+            self._new.put_nowait(link)
+        elif link.address != address:
+            link.address = address
+            link.moved.set()
+
+    def address_of(self, node_id: NodeId) -> Address | None:
+        """Where a peer was last known to be; None: unknown."""
+        link = self._links.get(node_id)
+        return link.address if link else None
+
+    # --- Raft messages
+
+    def send(self, message: Message) -> None:
+        """Queue a message for its receiver; an unknown receiver or a full outbox loses one."""
+        link = self._links.get(message.receiver)
+        if link is not None:
+            link.outbox.append(message)
+            link.mail.set()
+
+    async def run(self) -> None:
+        """One sender task per peer, until cancelled; then all channels are closed."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    link = await self._new.get()
+                    group.create_task(self._send_forever(link), name=f"sender-{link.node_id}")
+        finally:
+            for link in self._links.values():
+                await link.close_channel()
+
+    async def _send_forever(self, link: _Link) -> None:
+        pause_s = REDIAL_S[0]
+        while True:
+            await link.mail.wait()
+            link.moved.clear()
+            try:
+                sent = await self._send_stream(link)
+            except (grpc.aio.AioRpcError, TimeoutError, grpc.aio.UsageError, asyncio.InvalidStateError):
+                sent = False
+            await link.close_channel()
+            link.outbox.clear()  # what waited through an outage is stale; Raft sends what is needed anew
+            pause_s = REDIAL_S[0] if sent else min(2 * pause_s, REDIAL_S[1])
+            await asyncio.sleep(pause_s)
+
+    async def _send_stream(self, link: _Link) -> bool:
+        """Open a stream and write to it until it breaks or the peer moved; True: at least one frame left."""
+        call = link.open_channel().stream_stream(
+            "/PeerService/Raft", request_serializer=None, response_deserializer=None
+        )(wait_for_ready=False)
+        sent = False
+        try:
+            while not link.moved.is_set():
+                await link.mail.wait()
+                batch = [link.outbox.popleft() for _ in range(min(len(link.outbox), MESSAGES_PER_FRAME))]
+                if not link.outbox:
+                    link.mail.clear()
+                if not batch or not self.cluster_id:
+                    continue
+                async with asyncio.timeout(WRITE_TIMEOUT_S):
+                    await call.write(frame_to_bytes(self.cluster_id, batch))
+                sent = True
+        finally:
+            call.cancel()
+        return sent
+
+    # --- calls
+
+    async def propose(self, node_id: NodeId, envelope: bytes, timeout_ms: int) -> ProposeAnswer:
+        """Forward a stamped command to `node_id`.
+
+        Raises:
+            NotLeader: it does not lead; carries its hint.
+            RaftGossipError: as `wire.status` maps the answer; repeating the same envelope is safe after any of them.
+        """
+        request = pb.ProposeRequest(cluster_id=self.cluster_id, envelope=envelope, forwarded=True)
+        stub = self._stub(node_id)
+        try:
+            answer = await stub.Propose(request, timeout=timeout_ms / 1000)
+        except grpc.aio.AioRpcError as error:
+            raise error_from_rpc(error) from None
+        return ProposeAnswer(answer.index, answer.applied, answer.reason)
+
+    async def fetch_model(self, node_id: NodeId, digest: bytes, into: FloatVector, held_bytes: int, timeout_ms: int) -> int:
+        """Fetch a model's bytes from `held_bytes` on straight into `into`; returns how many bytes are held then.
+
+        Raises:
+            NotFound: the peer does not hold it.
+            WireError: the peer sends bytes of another length, or out of order.
+            RaftGossipError: the connection broke; what was received so far stays in `into`.
+        """
+        target = memoryview(into).cast("B")
+        request = pb.FetchModelRequest(cluster_id=self.cluster_id, digest=digest, offset=held_bytes)
+        call = self._stub(node_id).FetchModel(request, timeout=timeout_ms / 1000)
+        try:
+            async for chunk in call:
+                if chunk.total_bytes != len(target) or chunk.offset != held_bytes:
+                    raise WireError(
+                        f"node {node_id} sends a model of {chunk.total_bytes} bytes at offset {chunk.offset}; "
+                        f"expected {len(target)} bytes at {held_bytes}"
+                    )
+                end = held_bytes + len(chunk.data)
+                if end > len(target):
+                    raise WireError(f"node {node_id} sends more than the {len(target)} bytes of the model")
+                target[held_bytes:end] = chunk.data
+                held_bytes = end
+        except grpc.aio.AioRpcError as error:
+            raise error_from_rpc(error) from None
+        finally:
+            call.cancel()
+        return held_bytes
+
+    def _stub(self, node_id: NodeId) -> pb_grpc.PeerServiceAsyncStub:
+        link = self._links.get(node_id)
+        if link is None:
+            raise TransportError(f"no address is known for node {node_id}")
+        return pb_grpc.PeerServiceStub(link.open_channel())
+
+
+async def ask_to_join(address: Address, ask: JoinAsk, timeout_ms: int) -> JoinAnswer:
+    """Ask the node at `address` to let this one in, on a channel of its own.
+
+    Raises:
+        NotLeader: it is a member, but does not lead; carries its hint.
+        RaftGossipError: it cannot be reached, has no cluster yet, or refuses; the text says why.
+    """
+    request = pb.JoinRequest(
+        node_id=ask.node_id,
+        host=ask.address.host,
+        port=ask.address.port,
+        incarnation=ask.incarnation,
+        schema_digest=ask.schema_digest,
+        task=ask.task,
+        cluster_id=ask.cluster_id,
+        metadata=dict(ask.metadata),
+        owner=ask.owner,
+        forwarded=ask.forwarded,
+    )
+    async with grpc.aio.insecure_channel(str(address), options=CHANNEL_OPTIONS) as channel:
+        try:
+            answer = await pb_grpc.PeerServiceStub(channel).Join(request, timeout=timeout_ms / 1000)
+        except grpc.aio.AioRpcError as error:
+            raise error_from_rpc(error) from None
+    specification = specification_from_proto(answer.specification) if answer.HasField("specification") else None
+    return JoinAnswer(answer.cluster_id, _peers_of(answer.peers), NodeId(answer.leader) or None, specification)
+
+
+def _peers_of(peers: Sequence[pb.PeerAddress]) -> tuple[tuple[NodeId, Address], ...]:
+    try:
+        return tuple((NodeId(peer.node_id), Address(peer.host, peer.port)) for peer in peers)
+    except RaftGossipError as error:
+        raise WireError(f"a malformed peer address: {error}") from None
