@@ -79,15 +79,13 @@ class PeerServer:
         self._server = grpc.server(self._threads, options=SERVER_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
         self._server.add_generic_rpc_handlers((self._handlers(),))
 
-    def start(self, listen: Address | None, host: str, port: int) -> int:
-        """Bind and serve; returns the port. `listen` None: host and port, where port 0 picks a free one.
+    def start(self, host: str, port: int) -> int:
+        """Bind and serve; returns the port. Port 0 picks a free one.
 
         Raises:
             ConfigError: the address is in use or not of this machine.
         """
         target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        if listen is not None:
-            target = str(listen)
         try:
             bound = self._server.add_insecure_port(target)
         except RuntimeError:

@@ -113,3 +113,12 @@ class PeerService(Protocol):
         Raises:
             NotFound: this node does not hold it.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What discovery says. Never trusted: the dialled peer proves or refutes it."""
+
+    is_bootstrap: bool
+    """Discovery knows no cluster and names this node the one that may found it."""
+    peers: tuple[tuple[NodeId, Address], ...]
