@@ -98,6 +98,31 @@ class RemoteRefused:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """This node accepts calls; others dial it at `address` (host:port)."""
+
+    node_id: NodeId
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterEntered:
+    """This node belongs to a cluster: it `founded` it, was let `in`, or came `back` with its state."""
+
+    node_id: NodeId
+    cluster_id: str
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that an operator should read: what happens, and what to do if it goes on."""
+
+    text: str
+
+
 LedgerFact = RunStarted | RosterChanged | EpochOpened | EpochClosed
 RaftFact = RoleChanged | LeaderKnown | PeerUnresponsive | PeerResponsive | PeerCaughtUp | ConfigurationChanged
-Fact = LedgerFact | RaftFact | RemoteRefused
+PeerFact = Listening | ClusterEntered | Notice | RemoteRefused
+Fact = LedgerFact | RaftFact | PeerFact
