@@ -23,9 +23,9 @@ from raftgossip.learning.trainer import Trainer, TrainingStopped
 from raftgossip.peer.attempt import AttemptResult, AttemptWork, run_attempt
 from raftgossip.peer.catch_up import ModelSource, fetch_closed_model
 from raftgossip.peer.models import Models
+from raftgossip.peer.planning import epoch_plan
 from raftgossip.runtime.clock import Clock
 from raftgossip.runtime.exchange import Cancellation, ExchangeHub
-from raftgossip.topology.schedule import make_plan
 from raftgossip.update import FloatVector, vector_digest
 
 RETRY_CATCH_UP_S = 0.5
@@ -58,6 +58,7 @@ class Round:
     def __init__(
         self,
         node_id: NodeId,
+        cluster_id: str,
         trainer: Trainer,
         hub: ExchangeHub,
         models: Models,
@@ -68,6 +69,7 @@ class Round:
         threads: Executor,
     ) -> None:
         self._node_id = node_id
+        self._cluster_id = cluster_id
         self._trainer = trainer
         self._hub = hub
         self._models = models
@@ -80,7 +82,6 @@ class Round:
         self._active: tuple[int, int, Cancellation] | None = None
         self._candidate: _Candidate | None = None
         self._left_out_of = 0
-        self.cluster_id = ""
         self.model: FloatVector | None = None
         self.model_digest = b""
         self.settled_epoch = -1
@@ -229,14 +230,7 @@ class Round:
     async def _run_attempt(
         self, spec: RunSpec, opened: OpenEpochState, algorithm: Algorithm, state: State, deadline_ms: int
     ) -> None:
-        plan = make_plan(
-            spec.topology,
-            opened.participants,
-            opened.epoch,
-            spec.seed,
-            spec.num_elements,
-            require_exact=algorithm.needs_exact,
-        )
+        plan = epoch_plan(spec, opened.participants, opened.epoch)
         if plan.digest != opened.plan_digest:
             reason = "this node derives another exchange plan than the leader: do all nodes run the same version?"
             self.message = reason
@@ -246,7 +240,7 @@ class Round:
         stop = Cancellation()
         self._active = (opened.epoch, opened.attempt, stop)
         work = AttemptWork(
-            self.cluster_id,
+            self._cluster_id,
             opened.epoch,
             opened.attempt,
             self._node_id,
