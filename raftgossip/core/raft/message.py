@@ -127,9 +127,7 @@ class TimeoutNow:
     """Thesis section 3.10: the leader asks its most caught-up follower to stand at once."""
 
 
-Body = (
-    PreVoteRequest | PreVoteResponse | VoteRequest | VoteResponse | AppendRequest | AppendResponse | TimeoutNow
-)
+Body = PreVoteRequest | PreVoteResponse | VoteRequest | VoteResponse | AppendRequest | AppendResponse | TimeoutNow
 
 
 @dataclass(frozen=True, slots=True)

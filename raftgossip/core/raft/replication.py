@@ -1,0 +1,247 @@
+"""Log replication: how a follower takes entries, and how a leader sends, retries and counts (thesis section 3.5, 3.6).
+
+A leader sends optimistically: each message starts where the last one ended, up to a window. Loss shows itself when a
+follower refuses what does not fit, at the latest with the next heartbeat, which starts where the last entry ended;
+then the leader probes from the place that the refusal names. So no timer per message is needed and nothing wedges.
+"""
+
+from __future__ import annotations
+
+from raftgossip.core.raft.config import RaftConfig
+from raftgossip.core.raft.effects import Effects
+from raftgossip.core.raft.message import AppendRequest, AppendResponse, Configuration
+from raftgossip.core.raft.progress import Flow, Progress
+from raftgossip.core.raft.quorum import majority_value
+from raftgossip.core.raft.state import RaftState
+from raftgossip.facts import PeerCaughtUp, PeerResponsive, PeerUnresponsive
+from raftgossip.ids import LogIndex, NodeId, Term
+
+# --- the follower
+
+
+def is_well_formed(request: AppendRequest, term: Term) -> bool:
+    """Whether the entries follow `previous_index` without a gap, in terms that do not fall or pass `term`."""
+    index, last_term = request.previous_index, request.previous_term
+    for entry in request.entries:
+        if entry.index != index + 1 or not last_term <= entry.term <= term:
+            return False
+        index, last_term = entry.index, entry.term
+    return True
+
+
+def accept_append(state: RaftState, request: AppendRequest) -> AppendResponse:
+    """Take the entries if the log holds the one before them (the consistency check); the answer for the leader.
+
+    Raises:
+        RuntimeError: the leader of this term wants a committed entry replaced: the cluster is broken.
+    """
+    if not state.log.matches(request.previous_index, request.previous_term):
+        return _refuse(state, request)
+    _merge(state, request)
+    match_index = LogIndex(request.previous_index + len(request.entries))
+    return AppendResponse(True, match_index, LogIndex(0), Term(0), request.sequence)
+
+
+def verified_commit_index(request: AppendRequest) -> LogIndex:
+    """How far an accepted request allows the follower to commit: not past what it verified (Figure 2, step 5)."""
+    return min(request.commit_index, LogIndex(request.previous_index + len(request.entries)))
+
+
+def _merge(state: RaftState, request: AppendRequest) -> None:
+    """Append what is missing. Entries that match stay, also those behind them: the request may be an old one."""
+    log = state.log
+    for position, entry in enumerate(request.entries):
+        if log.matches(entry.index, entry.term):
+            continue
+        if entry.index <= log.last_index:
+            if entry.index <= state.commit_index:
+                raise RuntimeError(
+                    f"node {state.node_id}: the leader of term {state.term} replaces the committed entry {entry.index}"
+                )
+            log.truncate_from(entry.index)
+        for missing in request.entries[position:]:
+            log.append(missing)
+        return
+
+
+def _refuse(state: RaftState, request: AppendRequest) -> AppendResponse:
+    """Name the place where the leader should try next (thesis section 3.5: one refusal a term, not an entry)."""
+    conflict_term = state.log.term_at(request.previous_index)
+    if conflict_term is None:
+        after_last = LogIndex(state.log.last_index + 1)
+        return AppendResponse(False, LogIndex(0), after_last, Term(0), request.sequence)
+    first = state.log.first_index_of(conflict_term)
+    return AppendResponse(False, LogIndex(0), first, conflict_term, request.sequence)
+
+
+# --- the leader
+
+
+class Leadership:
+    """A leader's own variables: what it knows of every other node of its configuration.
+
+    Invariants: one `Progress` for each other voter and learner, in the order of their ids; `sequence` only rises.
+    """
+
+    def __init__(self, state: RaftState, config: RaftConfig) -> None:
+        """A new leader assumes nothing: match indices are 0 and nobody has answered."""
+        self._config = config
+        self._sequence = 0
+        self._followers: dict[NodeId, Progress] = {}
+        self.heartbeat_due_ms = state.now_ms + config.heartbeat_ms
+        self.follow(state)
+
+    @property
+    def followers(self) -> dict[NodeId, Progress]:
+        """Progress by node id, in ascending order."""
+        return self._followers
+
+    def follow(self, state: RaftState) -> None:
+        """Keep progress for exactly the other members of the configuration in force; newcomers start from nothing."""
+        members = sorted(state.configuration.voters + state.configuration.learners)
+        self._followers = {
+            node_id: self._followers.get(node_id) or self._new_progress(state)
+            for node_id in members
+            if node_id != state.node_id
+        }
+
+    def _new_progress(self, state: RaftState) -> Progress:
+        next_index = LogIndex(state.log.last_index + 1)
+        return Progress(next_index, first_sequence=self._sequence + 1, contact_ms=state.now_ms)
+
+    # --- sending
+
+    def send_due(self, state: RaftState, effects: Effects) -> None:
+        """Send every follower the entries that its window allows, or a commit index that it was not told yet."""
+        for node_id, progress in self._followers.items():
+            self.send_to(node_id, progress, state, effects)
+
+    def send_to(self, node_id: NodeId, progress: Progress, state: RaftState, effects: Effects) -> None:
+        """Send one follower what it lacks."""
+        config = self._config
+        while progress.next_index <= state.log.last_index and progress.can_send(config.max_inflight):
+            self._append(node_id, progress, state, effects, with_entries=True)
+        news = min(state.commit_index, LogIndex(progress.next_index - 1))
+        if progress.sent_commit_index < news and progress.flow is Flow.REPLICATE:
+            self._append(node_id, progress, state, effects, with_entries=False)
+
+    def heartbeat(self, state: RaftState, effects: Effects) -> None:
+        """Send every follower an empty request: it keeps elections away and uncovers losses."""
+        self.heartbeat_due_ms = state.now_ms + self._config.heartbeat_ms
+        for node_id, progress in self._followers.items():
+            self._append(node_id, progress, state, effects, with_entries=False)
+
+    def _append(
+        self, node_id: NodeId, progress: Progress, state: RaftState, effects: Effects, *, with_entries: bool
+    ) -> None:
+        log, config = state.log, self._config
+        previous_index = LogIndex(progress.next_index - 1)
+        previous_term = log.term_at(previous_index)
+        assert previous_term is not None, "next_index is at most one past the log's end"
+        entries = (
+            log.batch(progress.next_index, config.max_entries_per_append, config.max_append_bytes)
+            if with_entries
+            else ()
+        )
+        self._sequence += 1
+        request = AppendRequest(previous_index, previous_term, entries, state.commit_index, self._sequence)
+        effects.send(node_id, state.term, request)
+        progress.sent_commit_index = max(progress.sent_commit_index, verified_commit_index(request))
+        if entries:
+            progress.sent(entries[-1].index)
+
+    # --- answers
+
+    def on_response(self, node_id: NodeId, response: AppendResponse, state: RaftState, effects: Effects) -> bool:
+        """Take a follower's answer to a request of this term; returns whether its match index rose.
+
+        An answer that cannot be one to a request of ours is dropped: to a request never sent, to one sent in an
+        earlier membership of the node, or with a match beyond this log.
+        """
+        progress = self._followers.get(node_id)
+        if progress is None or not progress.first_sequence <= response.sequence <= self._sequence:
+            return False
+        if response.match_index > state.log.last_index:
+            return False
+        progress.contact_ms = state.now_ms
+        if progress.responsive is not True:
+            progress.responsive = True
+            effects.facts.append(PeerResponsive(node_id))
+        if not response.success:
+            self._on_refusal(progress, response, state)
+            return False
+        has_news = progress.acknowledged(response.match_index)
+        self._note_caught_up(node_id, progress, state, effects)
+        return has_news
+
+    def _on_refusal(self, progress: Progress, response: AppendResponse, state: RaftState) -> None:
+        if response.sequence < progress.probe_sequence:
+            return
+        next_index = response.conflict_index
+        if response.conflict_term:
+            # The leader's last entry of that term matches the follower's, if it has one (thesis section 3.5).
+            last_shared = state.log.last_index_of(response.conflict_term)
+            next_index = LogIndex(last_shared + 1) if last_shared is not None else next_index
+        bounded = min(max(next_index, LogIndex(1)), progress.next_index)
+        progress.probe_from(bounded, self._sequence + 1)
+
+    def _note_caught_up(self, node_id: NodeId, progress: Progress, state: RaftState, effects: Effects) -> None:
+        if progress.caught_up or node_id not in state.configuration.learners or not progress.match_index:
+            return
+        if progress.match_index + self._config.caught_up_lag >= state.log.last_index:
+            progress.caught_up = True
+            effects.facts.append(PeerCaughtUp(node_id, progress.match_index))
+
+    # --- counting
+
+    def majority_index(self, state: RaftState) -> LogIndex:
+        """Up to where a majority of the voters holds the log durably; the leader counts by its own disk."""
+        return LogIndex(
+            majority_value(
+                state.log.durable_index if voter == state.node_id else self._followers[voter].match_index
+                for voter in state.configuration.voters
+            )
+        )
+
+    def committable_index(self, state: RaftState) -> LogIndex:
+        """The commit index that follows from the counts.
+
+        Thesis section 3.6.2: only an entry of the current term is committed by counting; those before it go along.
+        One of an earlier term that a majority holds may still be overwritten by a later leader (Figure 3.7).
+        """
+        index = self.majority_index(state)
+        if index > state.commit_index and state.log.term_at(index) == state.term:
+            return index
+        return state.commit_index
+
+    def quorum_contact_ms(self, state: RaftState) -> int:
+        """When a majority of the voters, this leader included, was last heard."""
+        return majority_value(
+            state.now_ms if voter == state.node_id else self._followers[voter].contact_ms
+            for voter in state.configuration.voters
+        )
+
+    def note_silence(self, state: RaftState, effects: Effects) -> None:
+        """Report followers that have not answered for too long; what was on the way to them is taken as lost."""
+        for node_id, progress in self._followers.items():
+            silent_ms = state.now_ms - progress.contact_ms
+            if progress.responsive is not False and silent_ms >= self._config.unresponsive_after_ms:
+                progress.responsive = False
+                progress.probe_from(progress.next_index, self._sequence + 1)
+                effects.facts.append(PeerUnresponsive(node_id))
+
+    def successor(self, configuration: Configuration) -> NodeId | None:
+        """Who should lead next: the most caught-up other voter that answers; None: there is none."""
+        candidates = [
+            (-progress.match_index, node_id)
+            for node_id, progress in self._followers.items()
+            if node_id in configuration.voters and progress.responsive
+        ]
+        return min(candidates)[1] if candidates else None
+
+    def check_invariants(self, state: RaftState) -> None:
+        """Assert what the class promises."""
+        members = state.configuration.voters + state.configuration.learners
+        assert list(self._followers) == sorted(node_id for node_id in members if node_id != state.node_id)
+        for progress in self._followers.values():
+            progress.check_invariants(state.log.last_index, self._config.max_inflight)
