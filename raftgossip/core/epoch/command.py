@@ -1,4 +1,4 @@
-"""The replicated commands: everything that can change the ledger. Frozen values; who proposes them is not known here."""
+"""The replicated commands: everything that can change the ledger. Frozen; who proposes them is not known here."""
 
 from __future__ import annotations
 
@@ -47,6 +47,8 @@ class OpenEpoch:
     plan_digest: bytes
     """SHA-256 of the plan that the leader derived; a peer that derives another one reports an error."""
     leader: NodeId
+    exact: bool
+    """After the plan's steps everybody holds exactly the mean: the epoch closes only if every edge completed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class RetryExchange:
     participants: tuple[NodeId, ...]
     """The survivors, sorted; a subset of the epoch's participants."""
     plan_digest: bytes
+    exact: bool
+    """As in `OpenEpoch`, for the survivors' plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,11 @@ class ReportEpoch:
     def completed(self) -> bool:
         """Whether every edge of this participant completed."""
         return bool(self.digest) and not self.failed_edges and not self.error
+
+    @property
+    def contributes(self) -> bool:
+        """Whether it has a model to show, though edges may have failed: all that an approximate plan asks for."""
+        return bool(self.digest) and not self.error
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,3 +192,10 @@ class OpenEpochState:
     """Of the current attempt, sorted by node id; a later report of a node replaces its earlier one."""
     bytes_sent: int
     """Of earlier attempts."""
+    exact: bool = True
+    """Of the current attempt's plan."""
+    lost: tuple[NodeId, ...] = ()
+    """Participants of the current attempt that restarted or left since the epoch opened, sorted: they no longer hold
+    the vector that they trained. A report that they made before still counts; they cannot make another one."""
+    repeated: bool = False
+    """The last `RetryExchange` kept all participants: dropping nobody did not help, should this attempt fail too."""

@@ -69,6 +69,9 @@ class EpochConfig:
     unresponsive_grace_ms: int = 1_500
     """A new leader gives every participant this long before it believes that silence means failure. Longer: a dead
     participant holds up the first epoch after a leader change. Shorter than two heartbeats: false alarms."""
+    rejoin_ms: int = 500
+    """A peer that appears (also: to a new leader) gets this long to announce that it restarted, before the leader opens
+    or retries an epoch. Shorter: an epoch is spoilt by a late announcement. Longer: leader changes cost that time."""
     proposal_timeout_ms: int = 2_000
     """A proposal whose effect has not shown in the ledger by then is proposed again; applying it twice is harmless."""
     max_voters: int = 5
