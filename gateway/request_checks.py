@@ -1,0 +1,103 @@
+"""What a stranger may say: turns a registration request into our values, or names the field that is wrong.
+
+The limits bound what one node can make the gateway keep and send to all others; together a record stays below 40 kB.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+
+from gateway.registry import OWNER_KEY, Registration
+from raftgossip.errors import ConfigError, WireError
+from raftgossip.ids import Address, NodeId, parse_node_id
+from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
+
+MAX_CAPABILITIES = 32
+MAX_CAPABILITY_CHARACTERS = 64
+MAX_METADATA_ENTRIES = 32
+MAX_METADATA_KEY_CHARACTERS = 64
+MAX_METADATA_VALUE_CHARACTERS = 1024
+MAX_HOST_CHARACTERS = 253
+"""The longest name that DNS knows."""
+
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
+
+
+def registration_from_proto(request: pb.RegisterNodeRequest) -> Registration:
+    """Check every field of a registration.
+
+    Raises:
+        WireError: a field is out of bounds; the text begins with its name.
+    """
+    metadata = dict(request.metadata)
+    _check_capabilities(request.capabilities)
+    _check_metadata(metadata)
+    owner = metadata.pop(OWNER_KEY, "")
+    return Registration(
+        node_id=node_id_from_proto("node_id", request.node_id),
+        address=_address(request.ip_address, request.port),
+        capabilities=tuple(request.capabilities),
+        metadata=tuple(sorted(metadata.items())),
+        owner=owner,
+    )
+
+
+def node_id_from_proto(field: str, value: int) -> NodeId:
+    """Check a node id.
+
+    Raises:
+        WireError: it is not between 1 and 2^31 - 1.
+    """
+    try:
+        return parse_node_id(value)
+    except ConfigError as error:
+        raise WireError(f"{field}: {error}") from error
+
+
+def asker_from_proto(value: int) -> int:
+    """Check the id of whoever asks for the nodes; 0: somebody who is not registered.
+
+    Raises:
+        WireError: it is negative.
+    """
+    return 0 if value == 0 else node_id_from_proto("requesting_node_id", value)
+
+
+def _address(host: str, port: int) -> Address:
+    if not 0 < port < 65536:
+        raise WireError(f"port: {port} is not between 1 and 65535")
+    if not 0 < len(host) <= MAX_HOST_CHARACTERS:
+        raise WireError(f"ip_address: has {len(host)} characters; give a host of 1 to {MAX_HOST_CHARACTERS}")
+    try:
+        if ipaddress.ip_address(host).is_unspecified:
+            raise WireError(f"ip_address: nobody can dial {host}; give the address that other nodes reach you at")
+    except ValueError:
+        if not _HOST_NAME.fullmatch(host):
+            raise WireError(f"ip_address: {host!r} is neither an IP address nor a host name") from None
+    return Address(host, port)
+
+
+def _check_capabilities(capabilities: Iterable[str]) -> None:
+    names = list(capabilities)
+    if len(names) > MAX_CAPABILITIES:
+        raise WireError(f"capabilities: {len(names)} were given; at most {MAX_CAPABILITIES} are allowed")
+    for name in names:
+        _check_text("capabilities", name, 1, MAX_CAPABILITY_CHARACTERS)
+
+
+def _check_metadata(metadata: Mapping[str, str]) -> None:
+    if len(metadata) > MAX_METADATA_ENTRIES:
+        raise WireError(f"metadata: {len(metadata)} entries were given; at most {MAX_METADATA_ENTRIES} are allowed")
+    for key, value in metadata.items():
+        _check_text("metadata", key, 1, MAX_METADATA_KEY_CHARACTERS)
+        _check_text(f"metadata {key!r}", value, 0, MAX_METADATA_VALUE_CHARACTERS)
+
+
+def _check_text(field: str, text: str, min_characters: int, max_characters: int) -> None:
+    """Refuse control characters too: what strangers write ends up in other people's terminals and logs."""
+    if not min_characters <= len(text) <= max_characters:
+        raise WireError(f"{field}: a text of {len(text)} characters; {min_characters} to {max_characters} are allowed")
+    if not text.isprintable():
+        raise WireError(f"{field}: {text!r} has control characters")
