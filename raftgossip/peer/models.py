@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from raftgossip.errors import NotFound
+from raftgossip.errors import NotFound, StorageError
 from raftgossip.runtime.model_store import ModelStore
 from raftgossip.update import FloatVector, ParameterSchema
 
@@ -24,7 +24,7 @@ class Models:
         self._keep = keep
         self._lock = threading.Lock()
         self._memory: OrderedDict[bytes, FloatVector] = OrderedDict()
-        self._closed: list[bytes] = []
+        self._closed = store.digests() if store is not None else []
 
     def offer(self, digest: bytes, vector: FloatVector) -> None:
         """Hold a model in memory that may become the epoch's: neighbours can fetch it as soon as the epoch closes."""
@@ -54,7 +54,7 @@ class Models:
         for digest in digests:
             try:
                 return digest, self.get(digest)
-            except NotFound:
+            except (NotFound, StorageError):  # a damaged file is as good as none: a neighbour has the model
                 continue
         return None
 

@@ -32,7 +32,10 @@ from raftgossip.errors import (
     WireError,
 )
 from raftgossip.ids import Address, NodeId
+from raftgossip.runtime.clock import SystemClock
+from raftgossip.runtime.grpc_client import CHANNEL_OPTIONS
 from raftgossip.update import FloatVector
+from raftgossip.wire.status import error_from_rpc
 from raftgossip.wire.update_codec import (
     CHUNK_BYTES,
     ContentHash,
@@ -48,14 +51,6 @@ MAX_WAITING = 64
 """Handlers that may wait for this node's round at once; more are refused with `Busy`."""
 MAX_WAIT_S = 900.0
 """The longest wait for this node's round, whatever deadline the caller asked for."""
-
-CHANNEL_OPTIONS = (
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-    ("grpc.max_receive_message_length", 4 * 1024 * 1024),
-    ("grpc.enable_http_proxy", 0),
-)
 
 
 class Cancellation:
@@ -260,6 +255,7 @@ class ExchangeHub:
     def __init__(self, address_of: Callable[[NodeId], Address | None], max_threads: int = 64) -> None:
         """`max_threads` bounds edges in work at once; they are started only when needed."""
         self._address_of = address_of
+        self._clock = SystemClock()
         self._room = _WaitingRoom()
         self._threads = ThreadPoolExecutor(max_threads, thread_name_prefix="exchange")
         self._channels: dict[NodeId, tuple[Address, grpc.Channel]] = {}
@@ -280,9 +276,10 @@ class ExchangeHub:
                 slot = _Slot(work, edge, stop)
                 stop.add_hook(slot.done.set)
                 slots[edge.neighbour] = (self._room.open(slot), slot)
+        deadline_ms = self._clock.now_ms() + int(1000 * work.timeout_s)
         outcomes: dict[NodeId, EdgeOutcome] = {}
         for neighbour, (key, slot) in slots.items():
-            slot.done.wait(work.timeout_s)
+            slot.done.wait(max(0, deadline_ms - self._clock.now_ms()) / 1000)
             self._room.close(key)
             outcomes[neighbour] = slot.outcome or EdgeOutcome(0, 0, f"node {neighbour} did not come in time")
         for neighbour, future in dialled.items():
@@ -306,9 +303,8 @@ class ExchangeHub:
             channel = self._channel(edge.neighbour)
         except TransportError as error:
             return _failed(edge, sent, error)
-        call = channel.stream_stream("/PeerService/Exchange")(
-            _outgoing(work, edge, sent, stop), timeout=work.timeout_s
-        )
+        method: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream("/PeerService/Exchange")
+        call = method(_outgoing(work, edge, sent, stop), timeout=work.timeout_s)
         stop.add_hook(call.cancel)
         sink = None
         try:
@@ -438,9 +434,7 @@ def _expect_end(frames: Iterator[bytes]) -> None:
 
 def _broken(error: grpc.RpcError) -> TransportError:
     """Whatever the neighbour's status says, it is its verdict on us: never a reason to accuse the neighbour."""
-    if isinstance(error, grpc.Call):
-        return TransportError(f"the neighbour ended the stream: {error.code().name}: {error.details()}")
-    return TransportError("the neighbour broke the stream")
+    return TransportError(f"the neighbour ended the stream: {error_from_rpc(error)}")
 
 
 def _failed(edge: Edge, sent: _ByteCounter, error: RaftGossipError) -> EdgeOutcome:

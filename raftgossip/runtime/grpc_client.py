@@ -22,7 +22,7 @@ from raftgossip.update import FloatVector
 from raftgossip.wire.ledger_codec import specification_from_proto
 from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
 from raftgossip.wire.pb import grpc_comm_manager_pb2_grpc as pb_grpc
-from raftgossip.wire.raft_codec import frame_to_bytes
+from raftgossip.wire.raft_codec import frames_to_bytes
 from raftgossip.wire.status import error_from_rpc
 
 OUTBOX_LIMIT = 256
@@ -129,7 +129,7 @@ class PeerLinks:
 
     async def _send_stream(self, link: _Link) -> bool:
         """Open a stream and write to it until it breaks or the peer moved; True: at least one frame left."""
-        call = link.open_channel().stream_stream(
+        call: grpc.aio.StreamStreamCall[bytes, bytes] = link.open_channel().stream_stream(
             "/PeerService/Raft", request_serializer=None, response_deserializer=None
         )(wait_for_ready=False)
         sent = False
@@ -141,8 +141,9 @@ class PeerLinks:
                     link.mail.clear()
                 if not batch or not self.cluster_id:
                     continue
-                async with asyncio.timeout(WRITE_TIMEOUT_S):
-                    await call.write(frame_to_bytes(self.cluster_id, batch))
+                for frame in frames_to_bytes(self.cluster_id, batch):
+                    async with asyncio.timeout(WRITE_TIMEOUT_S):
+                        await call.write(frame)
                 sent = True
         finally:
             call.cancel()
@@ -165,7 +166,9 @@ class PeerLinks:
             raise error_from_rpc(error) from None
         return ProposeAnswer(answer.index, answer.applied, answer.reason)
 
-    async def fetch_model(self, node_id: NodeId, digest: bytes, into: FloatVector, held_bytes: int, timeout_ms: int) -> int:
+    async def fetch_model(
+        self, node_id: NodeId, digest: bytes, into: FloatVector, held_bytes: int, timeout_ms: int
+    ) -> int:
         """Fetch a model's bytes from `held_bytes` on straight into `into`; returns how many bytes are held then.
 
         Raises:
@@ -173,7 +176,7 @@ class PeerLinks:
             WireError: the peer sends bytes of another length, or out of order.
             RaftGossipError: the connection broke; what was received so far stays in `into`.
         """
-        target = memoryview(into).cast("B")
+        target = into.data.cast("B")
         request = pb.FetchModelRequest(cluster_id=self.cluster_id, digest=digest, offset=held_bytes)
         call = self._stub(node_id).FetchModel(request, timeout=timeout_ms / 1000)
         try:
@@ -194,7 +197,7 @@ class PeerLinks:
             call.cancel()
         return held_bytes
 
-    def _stub(self, node_id: NodeId) -> pb_grpc.PeerServiceAsyncStub:
+    def _stub(self, node_id: NodeId) -> pb_grpc.PeerServiceStub:
         link = self._links.get(node_id)
         if link is None:
             raise TransportError(f"no address is known for node {node_id}")

@@ -61,7 +61,7 @@ class GatewayDiscovery:
         """Tell the gateway that this node lives; False: it has forgotten us, register again."""
         request = pb.HeartbeatRequest(node_id=node_id)
         response = await self._first(lambda stub: stub.Heartbeat(request, timeout=CALL_TIMEOUT_S))
-        return response.status != "not_found"
+        return bool(response.status != "not_found")
 
     async def report_leader(self, node_id: NodeId) -> None:
         """Leave a hint who leads, for newcomers."""
@@ -73,12 +73,12 @@ class GatewayDiscovery:
         request = pb.RemoveNodeRequest(node_id=node_id)
         await self._first(lambda stub: stub.RemoveNode(request, timeout=1.0))
 
-    async def _first(self, call: Callable[[pb_grpc.GatewayServiceAsyncStub], Awaitable[Answer]]) -> Answer:
+    async def _first(self, call: Callable[[pb_grpc.GatewayServiceStub], Awaitable[Answer]]) -> Answer:
         problems: list[str] = []
         for address in self._gateways:
             async with grpc.aio.insecure_channel(str(address), options=CHANNEL_OPTIONS) as channel:
                 try:
-                    return await call(pb_grpc.GatewayServiceStub(channel))  # type: ignore[arg-type] # aio twin
+                    return await call(pb_grpc.GatewayServiceStub(channel))
                 except grpc.aio.AioRpcError as error:
                     mapped = error_from_rpc(error)
                     if isinstance(mapped, AlreadyExists | PermissionDenied | WireError):

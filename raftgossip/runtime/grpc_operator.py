@@ -27,16 +27,18 @@ class OperatorClient:
 
     def status(self) -> pb.StatusResponse:
         """What the peer knows now."""
-        return self._call(lambda: self._stub.Status(pb.StatusRequest(), timeout=self._timeout_s))
+        answer: pb.StatusResponse = self._call(lambda: self._stub.Status(pb.StatusRequest(), timeout=self._timeout_s))
+        return answer
 
     def epochs(self, first: int, limit: int) -> pb.FetchEpochsResponse:
         """Ended epochs from `first` on, at most `limit` (0: as many as the peer gives at once)."""
         request = pb.FetchEpochsRequest(first_epoch=first, limit=limit)
-        return self._call(lambda: self._stub.FetchEpochs(request, timeout=self._timeout_s))
+        answer: pb.FetchEpochsResponse = self._call(lambda: self._stub.FetchEpochs(request, timeout=self._timeout_s))
+        return answer
 
     def leave(self) -> str:
         """Make the peer leave its cluster for good; returns its sentence."""
-        return self._call(lambda: self._stub.Leave(pb.LeaveRequest(), timeout=20.0)).message
+        return str(self._call(lambda: self._stub.Leave(pb.LeaveRequest(), timeout=20.0)).message)
 
     def close(self) -> None:
         """Close the channel."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import grpc
 
@@ -30,7 +30,7 @@ from raftgossip.runtime.service import JoinAsk, PeerService, StatusView
 from raftgossip.wire.ledger_codec import record_to_proto, specification_to_proto
 from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
 from raftgossip.wire.raft_codec import frame_from_bytes
-from raftgossip.wire.status import LEADER_KEY, status_of
+from raftgossip.wire.status import status_of, trailing_metadata_of
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_CALLS = 512
@@ -57,9 +57,7 @@ Result = TypeVar("Result")
 def abort(context: grpc.ServicerContext, error: RaftGossipError) -> NoReturn:
     """End the call with the status that `wire.status` gives this error."""
     code, details = status_of(error)
-    leader = getattr(error, "leader", None)
-    if leader is not None:
-        context.set_trailing_metadata(((LEADER_KEY, str(leader)),))
+    context.set_trailing_metadata(trailing_metadata_of(error))
     context.abort(code, details)
     raise AssertionError("abort() raises")
 
@@ -131,14 +129,14 @@ class PeerServer:
     # --- handlers
 
     def _handlers(self) -> grpc.GenericRpcHandler:
-        unary = {
+        unary: dict[str, tuple[type[Any], Callable[..., Any]]] = {
             "Propose": (pb.ProposeRequest, self._propose),
             "Join": (pb.JoinRequest, self._join),
             "Leave": (pb.LeaveRequest, self._leave),
             "FetchEpochs": (pb.FetchEpochsRequest, self._epochs),
             "Status": (pb.StatusRequest, self._status),
         }
-        methods = {
+        methods: dict[str, grpc.RpcMethodHandler[bytes, Any]] = {
             name: grpc.unary_unary_rpc_method_handler(
                 _decoding(message, handler), response_serializer=lambda answer: answer.SerializeToString()
             )
@@ -213,7 +211,7 @@ class PeerServer:
     def _fetch_model(self, request: pb.FetchModelRequest, context: grpc.ServicerContext) -> Iterator[pb.ModelChunk]:
         self._check_cluster(context, request.cluster_id)
         try:
-            data = memoryview(self._service.model(request.digest)).cast("B")
+            data = self._service.model(request.digest).data.cast("B")
             if request.offset > len(data):
                 raise WireError(f"the offset {request.offset} is beyond the model's {len(data)} bytes")
         except RaftGossipError as error:

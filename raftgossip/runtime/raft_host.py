@@ -142,7 +142,8 @@ class RaftHost:
         return events
 
     def _apply(self, entry: Entry) -> Sequence[Fact]:
-        result, facts = LedgerResult(True, ""), ()
+        result: LedgerResult = LedgerResult(True, "")
+        facts: tuple[Fact, ...] = ()
         if entry.kind is EntryKind.COMMAND:
             result, facts = self._apply_command(entry)
         term_and_request = self._by_index.pop(entry.index, None)
