@@ -1,1 +1,1 @@
-"""TODO"""
+"""One node of the system: composes the cores, the learning and the runtime."""

@@ -23,7 +23,7 @@ from raftgossip.core.epoch.coordinator import (
 )
 from raftgossip.core.epoch.coordinator import Tick as CoordinatorTick
 from raftgossip.core.epoch.ledger import LedgerView
-from raftgossip.core.raft.message import Configuration, Message, Received, StepDown, Tick
+from raftgossip.core.raft.message import Configuration, Message, RaftEvent, Ready, Received, StepDown, Tick
 from raftgossip.core.raft.node import RaftNode
 from raftgossip.core.replica import Replica
 from raftgossip.errors import (
@@ -123,7 +123,7 @@ class Node:
             now_ms=self._started_ms,
         )
         self._host = RaftHost(parts.store, parts.disk, parts.links, self._replica, self._route)
-        self._raft_driver = Driver(self._raft, self._host.perform, Tick(), parts.clock)
+        self._raft_driver: Driver[RaftEvent, Ready] = Driver(self._raft, self._host.perform, Tick(), parts.clock)
         self._host.connect(self._raft_driver.submit)
         client = f"{self._id}/{parts.identity.incarnation}"
         self._proposer = Proposer(client, self._id, self._host, parts.links)
@@ -397,6 +397,10 @@ class Node:
         self._left = True
         self._pulse()
         return f"node {self._id} left the cluster"
+
+    def record(self, epoch: Epoch) -> EpochRecord | None:
+        """One ended epoch; None: it has not ended yet."""
+        return next(iter(self._replica.ledger.records(epoch, 1)), None)
 
     async def epochs(self, first: int, limit: int) -> tuple[EpochRecord, ...]:
         """Ended epochs from `first` on, at most `limit`."""

@@ -172,8 +172,7 @@ class Peer:
         stack.push_async_callback(asyncio.to_thread, hub.close)
         front = Front(identity.node_id, models, on_leave=lambda: None)
         server = PeerServer(front, hub, asyncio.get_running_loop())
-        listen = Address.parse(config.listen, default_port=0) if ":" not in config.listen else None
-        host, port = _split_listen(config.listen) if listen is None else (listen.host, 0)
+        host, port = _split_listen(config.listen)
         bound_port = server.start(host, port)
         stack.push_async_callback(asyncio.to_thread, server.stop, SERVER_GRACE_S)
         address = _advertised(config.advertise, host, bound_port)
@@ -229,8 +228,8 @@ def _open_store(data_dir: Path | None) -> Storage:
 
 
 def _split_listen(listen: str) -> tuple[str, int]:
-    """`host:port`, where port 0 is allowed and picks a free one."""
-    host, _, port_text = listen.rpartition(":")
+    """`host:port`, where port 0, or none, picks a free one."""
+    host, _, port_text = listen.rpartition(":") if ":" in listen else (listen, "", "0")
     if not host or not port_text.isdecimal() or int(port_text) > 65535:
         raise ConfigError(f"cannot listen on {listen!r}: give host:port, e.g. 127.0.0.1:0 for any free port")
     return host.removeprefix("[").removesuffix("]"), int(port_text)

@@ -257,7 +257,8 @@ class Round:
     async def _conclude(self, opened: OpenEpochState, result: AttemptResult, stop: Cancellation) -> None:
         if stop:
             return
-        digest, metrics = b"", ()
+        digest = b""
+        metrics: tuple[tuple[str, float], ...] = ()
         if result.model is not None:
             try:
                 digest, metrics = await self._in_thread(self._judge, result.model)

@@ -58,7 +58,7 @@ class RaftState:
         """The role as facts and status name it."""
         if self.role in (Role.FOLLOWER, Role.PRE_CANDIDATE):
             return "follower" if self.is_voter else "learner"
-        return self.role.value
+        return str(self.role.value)
 
     def check_invariants(self) -> None:
         """Assert what the class promises."""

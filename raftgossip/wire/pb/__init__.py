@@ -1,1 +1,1 @@
-"""TODO"""
+"""Generated from proto/ by scripts/genproto.py; never edited."""
