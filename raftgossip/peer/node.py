@@ -142,6 +142,7 @@ class Node:
             propose=self._propose_while,
             clock=parts.clock,
             threads=parts.work,
+            on_rest=self._pulse,
         )
 
     # --- life
@@ -270,6 +271,7 @@ class Node:
         """See to it that the roster shows this life of the node; again and again until it does."""
         warned = False
         while not self._is_announced():
+            leader = self._leader
             try:
                 await self._join_anywhere()
             except FINAL:
@@ -280,7 +282,7 @@ class Node:
                     self._parts.emit(Notice(f"not in the cluster yet: {error}"))
             try:
                 async with asyncio.timeout(0.5):
-                    await self._until(self._is_announced)
+                    await self._until(lambda: self._is_announced() or self._leader != leader)  # noqa: B023
             except TimeoutError:
                 pass
 
@@ -293,27 +295,30 @@ class Node:
         if self._is_leader or self._leader is not None:
             await self.join(self._parts.ask)
             return
-        for entry in self.view().roster:
-            if entry.node_id != self._id:
-                try:
-                    await ask_to_join(entry.address, self._parts.ask, JOIN_TIMEOUT_MS)
-                except FINAL:
-                    raise
-                except RaftGossipError:
-                    continue
-                return
-        for address in await self._discovered():
-            await ask_to_join(address, self._parts.ask, JOIN_TIMEOUT_MS)
+        known = [entry.address for entry in self.view().roster if entry.node_id != self._id]
+        for address in dict.fromkeys([*known, *await self._discovered()]):
+            try:
+                await ask_to_join(address, self._parts.ask, JOIN_TIMEOUT_MS)
+            except FINAL:
+                raise
+            except RaftGossipError:
+                continue  # whoever answered "not the leader" has learned where this node is now
             return
 
     async def _discovered(self) -> list[Address]:
+        """Where discovery says that others are; peers of the roster may have moved there since they were last heard."""
         found: list[Address] = []
+        peers = {entry.node_id for entry in self.view().roster}
         for discovery in self._parts.discoveries:
             try:
                 hints = await discovery.register(self._id, self._parts.ask.address, self._parts.ask.owner)
             except RaftGossipError:
                 continue
-            found.extend(address for _, address in hints.peers if address != self._parts.ask.address)
+            for node_id, address in hints.peers:
+                if address != self._parts.ask.address:
+                    found.append(address)
+                    if node_id in peers:
+                        self._parts.links.set_address(node_id, address)
         return found
 
     async def _start_run(self) -> None:
@@ -360,6 +365,9 @@ class Node:
 
     async def join(self, ask: JoinAsk) -> JoinAnswer:
         """Add a node to the roster, or pass the request on to the leader, once."""
+        if any(entry.node_id == ask.node_id and entry.owner == ask.owner for entry in self.view().roster):
+            # It came back elsewhere. Without its vote nothing may commit, so its roster entry cannot be waited for.
+            self._parts.links.set_address(ask.node_id, ask.address)
         if not self._is_leader:
             leader_address = self._parts.links.address_of(self._leader) if self._leader is not None else None
             if ask.forwarded or leader_address is None:
@@ -375,8 +383,9 @@ class Node:
         if not answer.applied:
             raise AlreadyExists(answer.reason)
         view = self.view()
-        peers = tuple((entry.node_id, entry.address) for entry in view.roster)
-        return JoinAnswer(self._parts.identity.cluster_id, peers, self._id, view.specification)
+        # This leader may not stand in the roster yet, and the newcomer must be able to answer it.
+        peers = {entry.node_id: entry.address for entry in view.roster} | {self._id: self._parts.ask.address}
+        return JoinAnswer(self._parts.identity.cluster_id, tuple(sorted(peers.items())), self._id, view.specification)
 
     async def leave(self) -> str:
         """Leave the roster for good; the configuration follows, and this node's `run` ends."""
@@ -420,7 +429,11 @@ class Node:
                     address=entry.address,
                     role="voter" if voter else "learner" if learner else "joining",
                     responsive=entry.node_id == self._id or bool(follower and follower.responsive),
-                    match_index=raft.last_index if entry.node_id == self._id else follower.match_index if follower else 0,
+                    match_index=raft.last_index
+                    if entry.node_id == self._id
+                    else follower.match_index
+                    if follower
+                    else 0,
                     incarnation=entry.incarnation,
                     metadata=entry.metadata,
                 )

@@ -1,8 +1,8 @@
 """The public face of one node: builds its parts, runs it, stops it cleanly.
 
-    peer = Peer(task=MyTask(), node_id=1, gateway="10.0.0.5:8090", data_dir="state")
-    for record in peer.epochs():
-        print(record.epoch, dict(record.metrics))
+peer = Peer(task=MyTask(), node_id=1, gateway="10.0.0.5:8090", data_dir="state")
+for record in peer.epochs():
+    print(record.epoch, dict(record.metrics))
 """
 
 from __future__ import annotations

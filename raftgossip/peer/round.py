@@ -67,7 +67,9 @@ class Round:
         propose: Propose,
         clock: Clock,
         threads: Executor,
+        on_rest: Callable[[], None],
     ) -> None:
+        """`on_rest` is called whenever there is nothing more to do for now."""
         self._node_id = node_id
         self._cluster_id = cluster_id
         self._trainer = trainer
@@ -78,6 +80,7 @@ class Round:
         self._propose = propose
         self._clock = clock
         self._threads = threads
+        self._on_rest = on_rest
         self._changed = asyncio.Event()
         self._active: tuple[int, int, Cancellation] | None = None
         self._candidate: _Candidate | None = None
@@ -118,6 +121,7 @@ class Round:
                 await self._run_epoch(view.specification, opened)
             else:
                 self.phase = "finished" if view.run_finished else "waiting"
+                self._on_rest()
                 await self._changed.wait()
 
     def stop(self) -> None:

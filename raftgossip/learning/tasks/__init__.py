@@ -1,1 +1,1 @@
-"""TODO"""
+"""The built-in tasks. Each ships its data inside the package, so that nothing is downloaded."""

@@ -1,0 +1,140 @@
+"""Hypothesis strategies for everything that crosses the wire, within the ranges that the wire promises to carry."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from raftgossip.core.epoch.command import (
+    AddPeer,
+    CloseEpoch,
+    Command,
+    Envelope,
+    EpochRecord,
+    FailedEdge,
+    LinkBytes,
+    OpenEpoch,
+    RemovePeer,
+    ReportEpoch,
+    RetryExchange,
+    StartRun,
+)
+from raftgossip.core.epoch.config import RunSpec
+from raftgossip.core.raft.message import (
+    AppendRequest,
+    AppendResponse,
+    Body,
+    Entry,
+    EntryKind,
+    Message,
+    PreVoteRequest,
+    PreVoteResponse,
+    TimeoutNow,
+    VoteRequest,
+    VoteResponse,
+)
+from raftgossip.ids import MAX_NODE_ID, Address, Epoch, Incarnation, LogIndex, NodeId, Term
+from raftgossip.wire.raft_codec import MAX_NUMBER
+from raftgossip.wire.update_codec import ExchangeHeader
+
+uint32 = st.integers(0, 2**32 - 1)
+uint64 = st.integers(0, 2**64 - 1)
+terms = st.integers(0, MAX_NUMBER).map(Term)
+indices = st.integers(0, MAX_NUMBER).map(LogIndex)
+node_ids = st.integers(1, MAX_NODE_ID).map(NodeId)
+epochs = uint64.map(Epoch)
+texts = st.text(max_size=30)
+"""Any text that UTF-8 can carry; hypothesis leaves out lone surrogates for us."""
+words = st.text(min_size=1, max_size=30)
+digests = st.binary(max_size=40)
+some_nodes = st.lists(uint32.map(NodeId), max_size=6).map(tuple)
+metrics = st.lists(st.tuples(texts, st.floats(allow_nan=False)), max_size=4).map(tuple)
+metadata = st.dictionaries(texts, texts, max_size=4).map(lambda table: tuple(sorted(table.items())))
+addresses = st.builds(
+    Address,
+    st.text(min_size=1, max_size=20).filter(lambda host: host == "".join(host.split())),
+    st.integers(1, 65535),
+)
+
+entries = st.builds(Entry, indices, terms, st.sampled_from(EntryKind), st.binary(max_size=40))
+bodies: st.SearchStrategy[Body] = st.one_of(
+    st.builds(PreVoteRequest, indices, terms),
+    st.builds(PreVoteResponse, st.booleans()),
+    st.builds(VoteRequest, indices, terms, st.booleans()),
+    st.builds(VoteResponse, st.booleans()),
+    st.builds(AppendRequest, indices, terms, st.lists(entries, max_size=4).map(tuple), indices, uint64),
+    st.builds(AppendResponse, st.booleans(), indices, indices, terms, uint64),
+    st.just(TimeoutNow()),
+)
+messages = st.builds(Message, node_ids, node_ids, terms, bodies)
+
+specifications = st.builds(
+    RunSpec,
+    task=texts,
+    algorithm=texts,
+    topology=texts,
+    num_epochs=uint64,
+    min_participants=st.integers(1, 2**32 - 1),
+    seed=uint64,
+    local_passes=st.integers(1, 2**32 - 1),
+    train_deadline_ms=st.integers(1, 2**64 - 1),
+    exchange_deadline_ms=st.integers(1, 2**64 - 1),
+    min_epoch_ms=uint64,
+    max_attempts=st.integers(1, 2**32 - 1),
+    schema_digest=st.binary(min_size=32, max_size=32),
+    num_elements=st.integers(1, 2**64 - 1),
+)
+reports = st.builds(
+    ReportEpoch,
+    epoch=epochs,
+    attempt=uint32,
+    node_id=node_ids,
+    digest=digests,
+    num_samples=uint64,
+    metrics=metrics,
+    links=st.lists(st.builds(LinkBytes, node_ids, uint64, uint64), max_size=3).map(tuple),
+    failed_edges=st.lists(st.builds(FailedEdge, node_ids, texts, st.booleans()), max_size=3).map(tuple),
+    error=texts,
+)
+commands: st.SearchStrategy[Command] = st.one_of(
+    st.builds(StartRun, specifications, digests),
+    st.builds(AddPeer, node_ids, addresses, texts.map(Incarnation), metadata, texts),
+    st.builds(RemovePeer, node_ids),
+    st.builds(OpenEpoch, epochs, some_nodes, digests, node_ids, st.booleans()),
+    st.builds(RetryExchange, epochs, uint32, some_nodes, digests, st.booleans()),
+    reports,
+    st.builds(CloseEpoch, epochs, uint32, texts, texts, node_ids, uint64),
+)
+envelopes = st.builds(Envelope, words, st.integers(1, 2**64 - 1), uint64, commands)
+records = st.builds(
+    EpochRecord,
+    epoch=epochs,
+    attempt=uint32,
+    outcome=texts,
+    participants=some_nodes,
+    contributors=some_nodes,
+    model_digest=digests,
+    digests=st.lists(st.tuples(node_ids, digests), max_size=3).map(tuple),
+    metrics=metrics,
+    bytes_sent=st.integers(0, 2**66),
+    leader=node_ids,
+    closed_at_ms=uint64,
+    reason=texts,
+    log_index=uint64,
+)
+headers = st.builds(
+    ExchangeHeader,
+    cluster_id=texts,
+    epoch=uint64,
+    attempt=uint32,
+    step=uint32,
+    sender=uint32,
+    receiver=uint32,
+    schema_digest=digests,
+    plan_digest=digests,
+    start=uint64,
+    stop=uint64,
+    mass=st.floats(allow_nan=False),
+    byte_count=uint64,
+    chunk_bytes=uint32,
+    codec=texts,
+)
