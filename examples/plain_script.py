@@ -18,8 +18,8 @@ from raftgossip.facts import Fact, Listening
 sys.path.insert(0, str(Path(__file__).parent))
 from spirals import Spirals
 
-NUM_EPOCHS = 15
-SHARED = {"num_epochs": NUM_EPOCHS, "min_participants": 2, "local_passes": 2, "exit_when_finished": True}
+NUM_EPOCHS = 12
+SHARED = {"num_epochs": NUM_EPOCHS, "min_participants": 2, "local_passes": 20, "exit_when_finished": True}
 
 
 def main() -> None:
@@ -30,12 +30,12 @@ def main() -> None:
         if isinstance(fact, Listening):
             addresses.put(fact.address)
 
-    first = Peer(Spirals(shard=0, num_shards=2), node_id=1, found=True, **SHARED)
+    first = Peer(Spirals(shard=0), node_id=1, found=True, **SHARED)
     first.subscribe(on_fact)
     background = threading.Thread(target=first.run)
     background.start()
 
-    second = Peer(Spirals(shard=1, num_shards=2), node_id=2, peers=[addresses.get()], **SHARED)
+    second = Peer(Spirals(shard=1), node_id=2, peers=[addresses.get()], **SHARED)
     for record in second.epochs():
         metrics = dict(record.metrics)
         print(f"epoch {record.epoch}: accuracy {metrics['accuracy']:.3f}, loss {metrics['loss']:.3f}")

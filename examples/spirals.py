@@ -1,11 +1,11 @@
 """A task of your own, in a file of its own: two spirals that a small network learns to tell apart.
 
-Each machine sees only a part of the spirals and cannot solve the task alone. Start a gateway, then one node per
+Each machine has few points and learns little alone. Start a gateway, then one node per
 machine (here: four terminals on one machine):
 
     raftgossip gateway
-    raftgossip node --task examples/spirals.py:Spirals --node-id 1 --shard 0 --num-shards 4 --gateway localhost:8090
-    raftgossip node --task examples/spirals.py:Spirals --node-id 2 --shard 1 --num-shards 4 --gateway localhost:8090
+    raftgossip node --task examples/spirals.py:Spirals --node-id 1 --shard 0 --gateway localhost:8090
+    raftgossip node --task examples/spirals.py:Spirals --node-id 2 --shard 1 --gateway localhost:8090
     …
 """
 
@@ -23,11 +23,11 @@ BATCH = 16
 
 
 class Spirals(LearningTask):
-    """Part `shard` of `num_shards`: a stretch of both spirals, from the middle outwards."""
+    """The points of machine number `shard`, from 0 on; `raftgossip node --shard` fills it in."""
 
-    def __init__(self, shard: int = 0, num_shards: int = 4) -> None:
-        self._x, self._y = _spirals(np.random.default_rng(shard), shard / num_shards, (shard + 1) / num_shards, 100)
-        self._test_x, self._test_y = _spirals(np.random.default_rng(10_000), 0.0, 1.0, 400)
+    def __init__(self, shard: int = 0) -> None:
+        self._x, self._y = _spirals(np.random.default_rng(shard), num_points=30)
+        self._test_x, self._test_y = _spirals(np.random.default_rng(10_000), num_points=400)
 
     @property
     def num_samples(self) -> int:
@@ -62,9 +62,9 @@ class Spirals(LearningTask):
         }
 
 
-def _spirals(rng: np.random.Generator, start: float, stop: float, num_points: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Points on both spirals between two fractions of their length: x (2n, 2) float32, y (2n,) int64."""
-    t = rng.uniform(start, stop, num_points)
+def _spirals(rng: np.random.Generator, num_points: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random points on both spirals: x (2n, 2) float32, y (2n,) int64."""
+    t = rng.uniform(0, 1, num_points)
     angle, radius = 3 * np.pi * np.sqrt(t), np.sqrt(t)
     arm = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
     points = np.concatenate([arm, -arm]) + rng.normal(0, 0.02, (2 * num_points, 2))
