@@ -26,6 +26,12 @@ def is_exchanging(node: NodeProcess) -> bool:
     return status is not None and status.phase == "exchanging"
 
 
+def has_closed(node: NodeProcess) -> bool:
+    """Whether it knows of a closed epoch."""
+    status = node.status()
+    return status is not None and status.last_closed_epoch > 0
+
+
 def check_newest_epochs(nodes: list[NodeProcess], first_epoch: int) -> int:
     """Compare the models that these nodes hold of the epochs from `first_epoch` on; returns how many were compared."""
     num_compared = 0
@@ -84,7 +90,7 @@ def run_kills(folder: Path, num_kills: int, seed: int) -> None:
         "keep_models": 30,
     }
     with Cluster(4, folder, {"size": SIZE}, **settings) as cluster:
-        wait_for(lambda: len(cluster.nodes[3].epochs()) >= 1, 60, "first epoch")
+        wait_for(lambda: has_closed(cluster.nodes[3]), 60, "first epoch")
         for number in range(1, num_kills + 1):
             print(f"{number}/{num_kills}: {kill_and_check(cluster, rng)}", flush=True)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from raftgossip.core.epoch.command import (
     AddPeer,
     CloseEpoch,
+    Command,
     Envelope,
     FailedEdge,
     LinkBytes,
@@ -21,6 +22,7 @@ from raftgossip.core.epoch.config import RunSpec
 from raftgossip.core.raft.message import (
     AppendRequest,
     AppendResponse,
+    Body,
     Entry,
     EntryKind,
     Message,
@@ -61,7 +63,7 @@ _APPEND = AppendRequest(
     9,
 )
 
-_BODIES = {
+_BODIES: dict[str, Body] = {
     "pre_vote_request": PreVoteRequest(LogIndex(5), Term(2)),
     "pre_vote_response": PreVoteResponse(True),
     "pre_vote_refusal": PreVoteResponse(False),
@@ -75,7 +77,7 @@ _BODIES = {
 }
 MESSAGES = {name: Message(NodeId(1), NodeId(2), Term(3), body) for name, body in _BODIES.items()}
 
-_COMMANDS = {
+_COMMANDS: dict[str, Command] = {
     "start_run": StartRun(SPECIFICATION, b"i" * 32),
     "add_peer": AddPeer(
         NodeId(4), Address("10.0.0.4", 7004), Incarnation("9f2c"), (("hospital", "cleveland"), ("ward", "3")), "token"

@@ -30,7 +30,7 @@ class NodeProcess:
     def __init__(self, node_id: int, folder: Path, task: dict[str, object], settings: dict[str, object]) -> None:
         self.node_id = node_id
         self.log = folder / f"node-{node_id}.log"
-        self._arguments = {
+        self._arguments: dict[str, dict[str, object]] = {
             "task": {"shard": node_id - 1, **task},
             "peer": {"node_id": node_id, "data_dir": str(folder / f"node-{node_id}"), **settings},
         }
@@ -38,8 +38,10 @@ class NodeProcess:
         self._operator: OperatorClient | None = None
         self.address = ""
 
-    def start(self) -> NodeProcess:
-        """Start it, and return when it listens."""
+    def start(self, *, at_same_address: bool = False) -> NodeProcess:
+        """Start it, and return when it listens: at a free port, or where it listened before."""
+        if at_same_address:
+            self._arguments["peer"]["listen"] = self.address
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.target_node", json.dumps(self._arguments)],

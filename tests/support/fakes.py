@@ -1,0 +1,160 @@
+"""Small stand-ins: a peer behind the gRPC server, a disk, a network, and a call's context."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+
+from raftgossip.core.epoch.command import EpochRecord
+from raftgossip.core.raft.message import Entry, HardState, Message
+from raftgossip.errors import NotFound, RaftGossipError, StorageError
+from raftgossip.ids import Address, NodeId
+from raftgossip.runtime.service import JoinAnswer, JoinAsk, ProposeAnswer, StatusView
+from raftgossip.runtime.store import StoredLog
+from raftgossip.update import FloatVector
+from tests.support.golden import SPECIFICATION
+
+STATUS = StatusView(
+    cluster_id="c1",
+    node_id=NodeId(2),
+    role="leader",
+    term=3,
+    leader=NodeId(2),
+    commit_index=7,
+    applied_index=7,
+    last_index=8,
+    peers=(),
+    specification=SPECIFICATION,
+    open_epoch=None,
+    last_closed_epoch=4,
+    model_digest=b"d" * 32,
+    phase="waiting",
+    metrics=(("loss", 0.5),),
+    message="",
+    uptime_ms=9,
+    run_finished=False,
+)
+
+
+class FakePeer:
+    """Satisfies `PeerService`: keeps what it is given, answers what it is told, or raises `error`."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.waits = False
+        self.delivered: list[Message] = []
+        self.arrived = threading.Condition()
+        self.asked = threading.Event()
+        self.asks: list[JoinAsk] = []
+        self.envelopes: list[bytes] = []
+        self.models: dict[bytes, FloatVector] = {}
+
+    def deliver(self, messages: Sequence[Message]) -> None:
+        with self.arrived:
+            self.delivered.extend(messages)
+            self.arrived.notify_all()
+
+    def wait_for(self, condition: Callable[[list[Message]], bool]) -> bool:
+        """Block until `condition` holds for what was delivered; False: not within ten seconds."""
+        with self.arrived:
+            return self.arrived.wait_for(lambda: condition(self.delivered), 10)
+
+    async def _come(self) -> None:
+        self.asked.set()
+        if self.waits:
+            await asyncio.get_running_loop().create_future()
+        if self.error is not None:
+            raise self.error
+
+    async def propose_forwarded(self, envelope: bytes) -> ProposeAnswer:
+        await self._come()
+        self.envelopes.append(envelope)
+        return ProposeAnswer(9, applied=False, reason="too late")
+
+    async def join(self, ask: JoinAsk) -> JoinAnswer:
+        await self._come()
+        self.asks.append(ask)
+        peers = ((NodeId(1), Address("10.0.0.1", 7001)), (NodeId(2), Address("::1", 7002)))
+        return JoinAnswer("c1", peers, NodeId(2), SPECIFICATION)
+
+    async def leave(self) -> str:
+        await self._come()
+        return "left"
+
+    async def status(self) -> StatusView:
+        await self._come()
+        return STATUS
+
+    async def epochs(self, first: int, limit: int) -> tuple[EpochRecord, ...]:
+        await self._come()
+        return ()
+
+    def model(self, digest: bytes) -> FloatVector:
+        if isinstance(self.error, RaftGossipError):
+            raise self.error
+        try:
+            return self.models[digest]
+        except KeyError:
+            raise NotFound("no such model") from None
+
+
+class FakeContext:
+    """A `grpc.ServicerContext` as far as a waiting handler uses it; `waits` is set when the handler looks at it."""
+
+    def __init__(self, remaining_s: float = 30.0) -> None:
+        self.waits = threading.Event()
+        self._remaining_s = remaining_s
+        self._active = True
+        self._callbacks: list[Callable[[], None]] = []
+
+    def is_active(self) -> bool:
+        self.waits.set()
+        return self._active
+
+    def time_remaining(self) -> float:
+        return self._remaining_s
+
+    def add_callback(self, callback: Callable[[], None]) -> bool:
+        self._callbacks.append(callback)
+        return True
+
+    def cancel(self) -> None:
+        self._active = False
+        for callback in self._callbacks:
+            callback()
+
+
+class RecordingDisk:
+    """Satisfies `Storage`: writes down what it is told; fails when `broken`."""
+
+    def __init__(self, journal: list[object]) -> None:
+        self.broken = False
+        self._journal = journal
+
+    def load(self) -> StoredLog:
+        return StoredLog(None, ())
+
+    def save(self, hard_state: HardState | None, entries: Sequence[Entry]) -> None:
+        if self.broken:
+            raise StorageError("the disk is full")
+        self._journal.append(("save", hard_state, tuple(entries), threading.current_thread().name))
+
+    def get_meta(self, key: str) -> str | None:
+        return None
+
+    def set_meta(self, key: str, value: str) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class RecordingTransport:
+    """Satisfies `Transport`: writes down what is sent."""
+
+    def __init__(self, journal: list[object]) -> None:
+        self._journal = journal
+
+    def send(self, message: Message) -> None:
+        self._journal.append(("send", message))
