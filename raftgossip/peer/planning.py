@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from raftgossip.core.epoch.config import RunSpec
-from raftgossip.errors import ConfigError
 from raftgossip.ids import Epoch, NodeId
 from raftgossip.learning.algorithm import make_algorithm
 from raftgossip.peer.config import PeerConfig
 from raftgossip.topology.plan import EpochPlan
-from raftgossip.topology.schedule import TOPOLOGIES, make_plan
+from raftgossip.topology.schedule import check_topology, make_plan
 from raftgossip.update import ParameterSchema
 
 
@@ -37,9 +36,7 @@ def run_specification(config: PeerConfig, schema: ParameterSchema) -> RunSpec:
     Raises:
         ConfigError: a setting is unknown or out of range.
     """
-    make_algorithm(config.algorithm)
-    if config.topology not in TOPOLOGIES:
-        raise ConfigError(f"topology {config.topology!r} is unknown; known are {', '.join(sorted(TOPOLOGIES))}")
+    check_topology(config.topology, require_exact=make_algorithm(config.algorithm).needs_exact)
     return RunSpec(
         task=config.task,
         algorithm=config.algorithm,

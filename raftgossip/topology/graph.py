@@ -29,7 +29,7 @@ Arcs = tuple[Arc, ...]
 
 def ring(num_nodes: int) -> Arcs:
     """Everybody has two neighbours; two nodes have one edge. Spectral gap 2/3·(1 − cos(2π/n)) from three nodes on."""
-    return metropolis_hastings(num_nodes, lambda node: (node - 1, node + 1))
+    return metropolis_hastings(num_nodes, lambda node: (node + 1,))
 
 
 def torus(num_nodes: int) -> Arcs:
@@ -37,12 +37,11 @@ def torus(num_nodes: int) -> Arcs:
     rows = max(divisor for divisor in range(1, math.isqrt(num_nodes) + 1) if num_nodes % divisor == 0)
     columns = num_nodes // rows
 
-    def around(node: int) -> tuple[int, ...]:
-        row_start, column = node - node % columns, node % columns
-        beside = (row_start + (column - 1) % columns, row_start + (column + 1) % columns)
-        return (*beside, node - columns, node + columns)
+    def right_and_below(node: int) -> tuple[int, int]:
+        column = node % columns
+        return node - column + (column + 1) % columns, node + columns
 
-    return metropolis_hastings(num_nodes, around)
+    return metropolis_hastings(num_nodes, right_and_below)
 
 
 def star(num_nodes: int) -> Arcs:
@@ -59,8 +58,8 @@ def metropolis_hastings(num_nodes: int, neighbours_of: Callable[[int], Iterable[
     """Shares that make the mixing matrix of an undirected graph symmetric and doubly stochastic, sorted by (src, dst).
 
     W_ij = 1 / (1 + max(degree_i, degree_j)) on edges (Xiao, Boyd, Lall: Distributed Average Consensus with Time-Varying
-    Metropolis Weights, 2006). `neighbours_of` may name a neighbour more than once, from one end
-    only, or modulo n; a node is never its own neighbour.
+    Metropolis Weights, 2006). `neighbours_of` names each edge from one end or from both, modulo
+    n; a node is never its own neighbour.
     """
     adjacent: list[set[int]] = [set() for _ in range(num_nodes)]
     for node in range(num_nodes):

@@ -20,7 +20,7 @@ class RunSpec:
     algorithm: str
     """A name of `learning.algorithm`: `fedavg`, `dpsgd`."""
     topology: str
-    """A name of `topology.schedule`: `base`, `exponential`, `ring`, `full`."""
+    """A name of `topology.schedule`: `base`, `exponential`, `full`, `ring`, `star`, `torus`."""
     num_epochs: int
     """The run is finished when so many epochs are closed; 0: it never finishes by itself."""
     min_participants: int
