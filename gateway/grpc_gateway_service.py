@@ -14,12 +14,12 @@ from typing import TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from gateway.grpc_codes import code_of
 from gateway.registry import Moment, NodeRecord, Registry
 from gateway.request_checks import asker_from_proto, node_id_from_proto, registration_from_proto
 from raftgossip import __version__
-from raftgossip.errors import RaftGossipError
+from raftgossip.errors import RaftGossipError, WireError
 from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
+from raftgossip.wire.status import status_of
 
 SERVICE = "GatewayService"
 MAX_NODES_IN_REGISTRATION = 256
@@ -44,7 +44,7 @@ class GatewayService:
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """All calls, for `grpc.Server.add_generic_rpc_handlers`."""
-        calls = {
+        calls: dict[str, Callable[[bytes, grpc.ServicerContext], bytes]] = {
             "RegisterNode": _answer(pb.RegisterNodeRequest, self.register_node),
             "GetNodes": _answer(pb.GetNodesRequest, self.get_nodes),
             "GetLeader": _answer(pb.GetLeaderRequest, self.get_leader),
@@ -54,7 +54,9 @@ class GatewayService:
             "RemoveNode": _answer(pb.RemoveNodeRequest, self.remove_node),
             "GetStats": _answer(pb.GetStatsRequest, self.get_stats),
         }
-        handlers = {name: grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()}
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            name: grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()
+        }
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
     def register_node(self, request: pb.RegisterNodeRequest) -> pb.RegisterNodeResponse:
@@ -146,6 +148,12 @@ class GatewayService:
             uptime=(now.monotonic_ms - self._started.monotonic_ms) / 1000,
         )
 
+    def clean_up(self) -> float:
+        """Forget the silent; returns the seconds after which somebody else may have been silent for too long."""
+        with self._lock:
+            now = self._let_time_pass()
+            return (self._registry.deadline_ms(now) - now.monotonic_ms) / 1000
+
     def _let_time_pass(self) -> Moment:
         """Read the clock and forget the silent; the caller holds the lock, so that time never goes back."""
         now = self._clock()
@@ -190,17 +198,21 @@ def _answer(
 
     def answer(data: bytes, context: grpc.ServicerContext) -> bytes:
         try:
-            request = request_class.FromString(data)
-        except DecodeError:
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the request is not a {request_class.__name__}")
-        try:
-            return call(request).SerializeToString()
+            return call(_decode(request_class, data)).SerializeToString()
         except RaftGossipError as error:
-            code, text = code_of(error), str(error)
+            code, text = status_of(error)
             logger.info("refused a %s: %s", request_class.__name__, text)
         except Exception:
             logger.exception("a %s failed", request_class.__name__)
             code, text = grpc.StatusCode.INTERNAL, "the gateway failed; its log says why"
         context.abort(code, text)
+        raise AssertionError("abort() raises")
 
     return answer
+
+
+def _decode(request_class: type[RequestT], data: bytes) -> RequestT:
+    try:
+        return request_class.FromString(data)
+    except DecodeError:
+        raise WireError(f"the request is not a {request_class.__name__}") from None

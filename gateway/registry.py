@@ -89,7 +89,7 @@ class Registry:
     """The nodes, the leader and the bootstrap node of one gateway's life.
 
     Every operation first lets time pass (`expire`), so no answer ever contains a node that is silent for too long.
-    `version` moves by one in exactly those operations that change the list: a node, its status, or who leads.
+    `version` moves when, and only when, the list changes: a node, its status, or who leads.
 
     Invariants (`check_invariants`): no node is both active and suspected; both are ordered by when they were last
     heard; the leader is registered; the bootstrap node is registered and there is none once a leader was reported.
@@ -99,7 +99,7 @@ class Registry:
     """
 
     node_timeout_ms: int = 300_000
-    """Silence after which a node is forgotten. Shorter than three heartbeats: a lost packet or two drops healthy nodes."""
+    """Silence after which a node is forgotten. If shorter than three heartbeats, a lost packet drops healthy nodes."""
     max_nodes: int = 20_000
     """More registrations than this are refused, which bounds the memory that strangers can make the gateway use."""
     version: int = field(default=0, init=False)
@@ -211,7 +211,7 @@ class Registry:
         )
 
     def expire(self, now: Moment) -> list[NodeId]:
-        """Let time pass: suspect and forget silent nodes; returns those that were forgotten, the longest silent first."""
+        """Let time pass: suspect and forget silent nodes; returns the forgotten, the longest silent first."""
         suspect_before = now.monotonic_ms - self.node_timeout_ms // 2
         silent = _heard_until(self._active, suspect_before)
         for record in silent:
@@ -224,6 +224,14 @@ class Registry:
         if silent or gone:
             self._move_version()
         return gone
+
+    def deadline_ms(self, now: Moment) -> int:
+        """When time must pass again at the latest, though nodes may come and renew until then; later than `now`."""
+        self.expire(now)
+        half_ms = self.node_timeout_ms // 2
+        patience_ms = ((self._active, half_ms), (self._suspected, self.node_timeout_ms))
+        first_due = [next(iter(records.values())).heard_ms + span for records, span in patience_ms if records]
+        return min([now.monotonic_ms + half_ms, *first_due])
 
     def check_invariants(self) -> None:
         """Assert what the class promises."""

@@ -68,8 +68,9 @@ def asker_from_proto(value: int) -> int:
 def _address(host: str, port: int) -> Address:
     if not 0 < port < 65536:
         raise WireError(f"port: {port} is not between 1 and 65535")
-    if not 0 < len(host) <= MAX_HOST_CHARACTERS:
-        raise WireError(f"ip_address: has {len(host)} characters; give a host of 1 to {MAX_HOST_CHARACTERS}")
+    _check_text("ip_address", host, 1, MAX_HOST_CHARACTERS)
+    if " " in host:
+        raise WireError(f"ip_address: {host!r} has white space")
     try:
         if ipaddress.ip_address(host).is_unspecified:
             raise WireError(f"ip_address: nobody can dial {host}; give the address that other nodes reach you at")

@@ -44,7 +44,9 @@ class ScriptedGateway:
         self._arrived = threading.Condition()
         self._threads = ThreadPoolExecutor(32)
         self._server = grpc.server(self._threads, options=(("grpc.so_reuseport", 0),))
-        handlers = {name: grpc.unary_unary_rpc_method_handler(self._handler(name)) for name in CALLS}
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            name: grpc.unary_unary_rpc_method_handler(self._handler(name)) for name in CALLS
+        }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("GatewayService", handlers),))
         self.port = self._server.add_insecure_port("127.0.0.1:0")
 
