@@ -96,3 +96,7 @@ class DeadlineExceeded(TransportError):
 
 class TrainingFailed(RaftGossipError):
     """The user's task raised, or produced a vector that is not finite. This node sits the epoch out."""
+
+
+class TrainingStopped(RaftGossipError):
+    """The training was asked to stop, for its epoch is over. Nothing is kept of it."""

@@ -67,7 +67,7 @@ class LearningTask(ABC):
         """Metrics by name, e.g. `{"accuracy": 0.97}`. The model is in evaluation mode and no gradients are kept."""
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """The optimiser of one epoch's local training; its state does not outlive the epoch."""
+        """The optimiser of one epoch's local training, made anew in every epoch (and once at the start, as a check)."""
         return torch.optim.SGD(parameters, lr=DEFAULT_LEARNING_RATE, momentum=DEFAULT_MOMENTUM)
 
 
@@ -87,6 +87,8 @@ def load_task(
     Raises:
         ConfigError: the reference or an option is wrong, or the user's file or constructor raises; says what to do.
     """
+    if num_shards < 1:
+        raise ConfigError(f"the data cannot be divided into {num_shards} shards; give 1 or more")
     if not 0 <= shard < num_shards:
         raise ConfigError(f"shard {shard} of {num_shards}: shards count from 0, so give one from 0 to {num_shards - 1}")
     task_class = _find_class(reference)

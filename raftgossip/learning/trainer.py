@@ -5,23 +5,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
-from raftgossip.errors import ConfigError, RaftGossipError, TrainingFailed
+from raftgossip.errors import ConfigError, RaftGossipError, TrainingFailed, TrainingStopped
 from raftgossip.learning.parameters import FlatParameters
 from raftgossip.learning.seeds import derive_seed
 from raftgossip.learning.task import Batch, LearningTask, describe_exception
 from raftgossip.update import FloatVector, ParameterSchema
 
+T = TypeVar("T")
+
 _GENERATOR_LOCK = threading.Lock()
 """Guards torch's global generator: two peers in one process must not draw from each other's stream."""
-
-
-class TrainingStopped(RaftGossipError):
-    """The training was asked to stop, for its epoch is over. Nothing is kept of it."""
 
 
 def use_one_thread() -> None:
@@ -37,16 +36,18 @@ class Trainer:
     """
 
     def __init__(self, task: LearningTask) -> None:
-        """Build the model once, to learn its schema.
+        """Build the model and an optimiser once, to learn the schema and to see mistakes before the first epoch.
 
         Raises:
-            ConfigError: the task's model or sample count cannot be used; says why.
+            ConfigError: the task's model, optimiser or sample count cannot be used; says why.
         """
         self._task = task
         self._lock = threading.Lock()
         self.num_samples = _checked_num_samples(task)
         self._module = _build(task, seed=0)
         self._parameters = FlatParameters(self._module)
+        # Torch loads its compiler, a second or more of work, with the first optimiser: here it delays no epoch.
+        _made_by_user("optimizer", lambda: task.optimizer(self._parameters.trainable))
 
     @property
     def schema(self) -> ParameterSchema:
@@ -179,22 +180,28 @@ def _blaming(method: str) -> Iterator[None]:
         raise TrainingFailed(f"the task's {method} raised {describe_exception(error)}") from error
 
 
+def _made_by_user(name: str, make: Callable[[], T]) -> T:
+    """What the user's method or property gives when the trainer is built.
+
+    Raises:
+        ConfigError: it raises.
+    """
+    try:
+        return make()
+    except Exception as error:
+        raise ConfigError(f"the task's {name} raised {describe_exception(error)}") from error
+
+
 def _build(task: LearningTask, seed: int) -> nn.Module:
     with _Randomness(seed).installed():
-        try:
-            module = task.build_model()
-        except Exception as error:
-            raise ConfigError(f"the task's build_model raised {describe_exception(error)}") from error
+        module = _made_by_user("build_model", task.build_model)
     if not isinstance(module, nn.Module):
         raise ConfigError(f"the task's build_model returned {type(module).__name__}, not a torch.nn.Module")
     return module
 
 
 def _checked_num_samples(task: LearningTask) -> int:
-    try:
-        num_samples = task.num_samples
-    except Exception as error:
-        raise ConfigError(f"the task's num_samples raised {describe_exception(error)}") from error
+    num_samples = _made_by_user("num_samples", lambda: task.num_samples)
     if isinstance(num_samples, bool) or not isinstance(num_samples, int | np.integer) or num_samples < 0:
         raise ConfigError(f"the task's num_samples is {num_samples!r}; it must be a whole number from 0 on")
     return int(num_samples)

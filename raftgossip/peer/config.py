@@ -172,8 +172,9 @@ def setting_from_text(key: str, text: str) -> object:
 
 def nearest(key: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown key: what was probably meant, or what is known."""
-    close = difflib.get_close_matches(key.replace("-", "_"), sorted(known), n=2, cutoff=0.6)
-    return f"; did you mean {' or '.join(close)}?" if close else f"; known are {', '.join(sorted(known))}"
+    names = sorted(known)
+    close = difflib.get_close_matches(key.replace("-", "_"), names, n=2, cutoff=0.6)
+    return f"; did you mean {' or '.join(close)}?" if close else f"; known are {', '.join(names)}"
 
 
 def _read(key: str, value: object) -> object:

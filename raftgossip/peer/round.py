@@ -15,11 +15,11 @@ from typing import TypeVar
 from raftgossip.core.epoch.command import Command, EpochRecord, FailedEdge, OpenEpochState, ReportEpoch
 from raftgossip.core.epoch.config import RunSpec
 from raftgossip.core.epoch.ledger import LedgerView
-from raftgossip.errors import TrainingFailed, TransportError
+from raftgossip.errors import TrainingFailed, TrainingStopped, TransportError
 from raftgossip.ids import Epoch, NodeId
 from raftgossip.learning.algorithm import Algorithm, State, make_algorithm
 from raftgossip.learning.seeds import derive_seed
-from raftgossip.learning.trainer import Trainer, TrainingStopped
+from raftgossip.learning.trainer import Trainer
 from raftgossip.peer.attempt import AttemptResult, AttemptWork, run_attempt
 from raftgossip.peer.catch_up import ModelSource, fetch_closed_model
 from raftgossip.peer.models import Models

@@ -21,9 +21,9 @@ from raftgossip.learning.task import LearningTask
 
 DATA_FILE = Path(__file__).with_name("digits.npz")
 MAX_PIXEL = 16
-SIZES = (64, 128, 10)
+SIZES = (64, 64, 10)
 BATCH_SIZE = 16
-LEARNING_RATE = 0.05
+LEARNING_RATE = 0.1
 MOMENTUM = 0.9
 
 Labelled: TypeAlias = tuple[torch.Tensor, torch.Tensor]
