@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from raftgossip.errors import ConfigError, TrainingFailed
+from raftgossip.errors import ConfigError, TrainingFailed, TrainingStopped
 from raftgossip.learning.task import LearningTask
-from raftgossip.learning.trainer import Trainer, TrainingStopped, use_one_thread
+from raftgossip.learning.trainer import Trainer, use_one_thread
 
 
 def never() -> bool:
