@@ -1,0 +1,261 @@
+"""The invariants of Raft (thesis Figure 3.2) over a whole cluster, looked at after every step of a simulated run.
+
+What a node believes is compared with what all nodes handed out so far and with what the disks hold, never with what
+the node itself says of its log: a core whose newest entries are not written yet would give false alarms. Each check
+costs a constant per entry, message or election. How the run was made is not known here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from raftgossip.core.raft.message import (
+    AppendResponse,
+    Configuration,
+    Entry,
+    EntryKind,
+    HardState,
+    Message,
+    PreVoteRequest,
+    PreVoteResponse,
+    Ready,
+    VoteRequest,
+    VoteResponse,
+)
+from raftgossip.core.raft.node import RaftStatus
+from raftgossip.core.raft.quorum import majority
+from raftgossip.facts import RoleChanged
+from raftgossip.ids import LogIndex, NodeId, Term
+from raftgossip.sim.machine import Disk
+
+
+class Violation(AssertionError):
+    """An invariant does not hold: the text has the seed and the step, so that the run can be repeated up to there."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What one life of a node has handed out so far."""
+
+    terms: list[Term]
+    """The term of each entry of its log."""
+    term: Term
+    voted_for: NodeId | None
+    commit_index: int = 0
+    saved_commit_index: int = 0
+    applied_index: int = 0
+    chain: bytes = b""
+    """Hash over all applied entries, in order."""
+    leads: Term | None = None
+    """The term that it leads."""
+
+
+class Checks:
+    """Everything that ever became true in one run, and the rules that it must not break.
+
+    It grows with the run: one record for each entry, term and vote. A broken rule raises `AssertionError`; whoever
+    runs the world adds the seed and the step.
+    """
+
+    def __init__(self, disks: Mapping[NodeId, Disk]) -> None:
+        """`disks`: the machines' disks, looked at whenever durability is in question; their entries are committed."""
+        self._disks = disks
+        self._seen: dict[NodeId, _Seen] = {}
+        self._leaders: dict[Term, NodeId] = {}
+        self._contents: dict[tuple[int, Term], tuple[Entry, Term]] = {}
+        self._committed: list[Entry] = []
+        self._committed_in: dict[Term, int] = {}
+        self._configurations: list[tuple[int, Configuration]] = []
+        self._votes: dict[tuple[NodeId, Term], NodeId] = {}
+        self._chains: list[bytes] = [b""]
+        for node_id, disk in disks.items():
+            self.restarted(node_id)
+            self._note_entries(disk.entries, Term(0))
+            self._note_committed(disk.entries[len(self._committed) :])
+
+    @property
+    def num_elections(self) -> int:
+        """Elections that were won."""
+        return len(self._leaders)
+
+    @property
+    def num_committed(self) -> int:
+        """Entries that are committed."""
+        return len(self._committed)
+
+    @property
+    def num_changes(self) -> int:
+        """Membership changes that are committed; the first configuration does not count."""
+        return max(0, len(self._configurations) - 1)
+
+    @property
+    def configuration(self) -> Configuration:
+        """The newest committed configuration."""
+        return self._configurations[-1][1]
+
+    # --- what happens to a node
+
+    def restarted(self, node_id: NodeId) -> None:
+        """A node begins a life with what its disk holds."""
+        disk = self._disks[node_id]
+        voted_for = disk.hard_state.voted_for if disk.hard_state is not None else None
+        seen = _Seen([entry.term for entry in disk.entries], disk.term, voted_for)
+        seen.saved_commit_index = disk.hard_state.commit_index if disk.hard_state is not None else 0
+        self._seen[node_id] = seen
+
+    def restored(self, status: RaftStatus) -> None:
+        """A restarted node must know what its disk knows: terms, entries and commits do not go back."""
+        seen = self._seen[status.node_id]
+        assert status.term == seen.term, f"node {status.node_id} restarts in term {status.term}, saved: {seen.term}"
+        assert status.last_index == len(seen.terms), f"node {status.node_id} restarts with another log than it saved"
+        assert status.commit_index >= seen.saved_commit_index, f"node {status.node_id} forgot what was committed"
+
+    def handed_out(self, node_id: NodeId, ready: Ready) -> None:
+        """A node hands out a Ready; nothing of it is performed yet."""
+        seen = self._seen[node_id]
+        if ready.entries:
+            self._check_entries(node_id, seen, ready)
+        if ready.hard_state is not None:
+            self._check_hard_state(node_id, seen, ready.hard_state)
+        for fact in ready.facts:
+            if isinstance(fact, RoleChanged):
+                seen.leads = fact.term if fact.role == "leader" else None
+                if fact.role == "leader":
+                    self._check_election(node_id, fact.term, seen)
+        if ready.committed:
+            self._check_committed(node_id, seen, ready.committed)
+
+    def sent(self, message: Message) -> None:
+        """A message leaves its sender: what it promises must be on the sender's disk."""
+        disk, body = self._disks[message.sender], message.body
+        if isinstance(body, PreVoteRequest | PreVoteResponse):
+            return
+        assert message.term <= disk.term, f"node {message.sender} speaks in term {message.term}, saved: {disk.term}"
+        if isinstance(body, VoteRequest):
+            self._check_vote(message.sender, message.sender, message.term)
+        elif isinstance(body, VoteResponse) and body.granted:
+            self._check_vote(message.sender, message.receiver, message.term)
+        elif isinstance(body, AppendResponse) and body.success and message.term == disk.term:
+            assert body.match_index <= len(disk.entries), (
+                f"node {message.sender} acknowledges entry {body.match_index}, saved: {len(disk.entries)}"
+            )
+
+    def applied(self, node_id: NodeId, entry: Entry) -> None:
+        """State machine safety (3.6.3): equal applied index, equal history; each entry once, without gaps."""
+        seen = self._seen[node_id]
+        assert entry.index == seen.applied_index + 1, f"node {node_id} applies {entry.index} after {seen.applied_index}"
+        text = f"{entry.index} {entry.term} {entry.kind.value} ".encode()
+        seen.chain = hashlib.sha256(seen.chain + text + entry.data).digest()
+        seen.applied_index = entry.index
+        if entry.index == len(self._chains):
+            self._chains.append(seen.chain)
+        assert self._chains[entry.index] == seen.chain, (
+            f"state machine safety: node {node_id} applied another history up to entry {entry.index}"
+        )
+
+    # --- the rules
+
+    def _check_entries(self, node_id: NodeId, seen: _Seen, ready: Ready) -> None:
+        """Leader append-only, log matching, and no committed entry is replaced."""
+        first = ready.entries[0].index
+        assert first <= len(seen.terms) + 1, f"node {node_id} leaves a gap before entry {first}"
+        if seen.leads is not None and not any(isinstance(fact, RoleChanged) for fact in ready.facts):
+            assert first == len(seen.terms) + 1, f"leader append-only: leader {node_id} replaces its entry {first}"
+        assert first > seen.commit_index, f"node {node_id} replaces the committed entry {first}"
+        self._note_entries(ready.entries, seen.terms[first - 2] if first > 1 else Term(0))
+        seen.terms[first - 1 :] = [entry.term for entry in ready.entries]
+
+    def _note_entries(self, entries: Sequence[Entry], previous_term: Term) -> None:
+        """Log matching (3.5): an index and a term have one content and one predecessor, for ever."""
+        for entry in entries:
+            known = self._contents.setdefault((entry.index, entry.term), (entry, previous_term))
+            assert known == (entry, previous_term), (
+                f"log matching: {entry} follows term {previous_term}, elsewhere it is {known}"
+            )
+            previous_term = entry.term
+
+    def _check_hard_state(self, node_id: NodeId, seen: _Seen, new: HardState) -> None:
+        """Terms and commits never go back; a vote is not changed within its term."""
+        assert new.term >= seen.term, f"node {node_id} goes back from term {seen.term} to {new.term}"
+        if new.term == seen.term:
+            assert seen.voted_for in (None, new.voted_for), f"node {node_id} changes its vote in term {new.term}"
+        assert new.commit_index >= seen.saved_commit_index, f"node {node_id} takes back its commit index"
+        assert new.commit_index <= len(seen.terms), f"node {node_id} saves a commit index past its log's end"
+        seen.term, seen.voted_for, seen.saved_commit_index = new.term, new.voted_for, new.commit_index
+
+    def _check_election(self, node_id: NodeId, term: Term, seen: _Seen) -> None:
+        """Election safety (3.4) and leader completeness (3.6.3).
+
+        By log matching it is enough to look for the last entry that was committed in an earlier term.
+        """
+        first = self._leaders.setdefault(term, node_id)
+        assert first == node_id, f"election safety: nodes {first} and {node_id} both lead term {term}"
+        index = max((index for earlier, index in self._committed_in.items() if earlier < term), default=0)
+        if index == 0:
+            return
+        needed = self._committed[index - 1].term
+        assert len(seen.terms) >= index and seen.terms[index - 1] == needed, (
+            f"leader completeness: leader {node_id} of term {term} lacks the committed entry {index}/{needed}"
+        )
+
+    def _check_committed(self, node_id: NodeId, seen: _Seen, committed: Sequence[Entry]) -> None:
+        """What is committed never changes, and whoever commits first does so on a durable quorum."""
+        for entry in committed:
+            assert entry.index == seen.commit_index + 1, (
+                f"node {node_id} commits {entry.index} after {seen.commit_index}"
+            )
+            assert entry.index <= len(seen.terms) and seen.terms[entry.index - 1] == entry.term, (
+                f"node {node_id} commits entry {entry.index}/{entry.term}, which is not in its log"
+            )
+            seen.commit_index = entry.index
+            if entry.index <= len(self._committed):
+                assert self._committed[entry.index - 1] == entry, (
+                    f"state machine safety: node {node_id} commits {entry}, "
+                    f"but {self._committed[entry.index - 1]} was committed there"
+                )
+        fresh = [entry for entry in committed if entry.index > len(self._committed)]
+        if fresh:
+            self._note_committed(fresh)
+            self._check_durable(node_id, committed[0].index, fresh[-1])
+
+    def _check_durable(self, node_id: NodeId, first_index: LogIndex, last: Entry) -> None:
+        """A majority of the voters has the last new entry on disk (and, by log matching, all before it).
+
+        A node counts by the configuration in force there: the newest before `first_index`, or one that is among what it
+        commits now. It may be one change behind the cluster, not two: only neighbours' majorities always overlap.
+        """
+        holders: list[NodeId] = []
+        for place in (-1, -2, -3):
+            if -place > len(self._configurations):
+                break
+            index, configuration = self._configurations[place]
+            if index < last.index:
+                holders = [voter for voter in configuration.voters if self._disks[voter].holds(last)]
+                if len(holders) >= majority(len(configuration.voters)):
+                    return
+            if index < first_index:
+                break
+        raise AssertionError(
+            f"node {node_id} commits {last.index}/{last.term}, durable on {holders} of {self.configuration.voters} only"
+        )
+
+    def _note_committed(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self._committed.append(entry)
+            if entry.kind is EntryKind.CONFIGURATION:
+                self._configurations.append((entry.index, Configuration.decode(entry.data)))
+        if entries:
+            # A leader counts entries of its own term only: the last one's term is the one it was committed in.
+            self._committed_in[entries[-1].term] = entries[-1].index
+
+    def _check_vote(self, voter: NodeId, candidate: NodeId, term: Term) -> None:
+        """A vote is saved before it is told, and there is one a term, also over restarts (3.4, 3.8)."""
+        hard_state = self._disks[voter].hard_state
+        assert hard_state is not None
+        assert hard_state.term > term or hard_state.voted_for == candidate, (
+            f"node {voter} votes for {candidate} in term {term}, saved: {hard_state}"
+        )
+        first = self._votes.setdefault((voter, term), candidate)
+        assert first == candidate, f"node {voter} votes for {first} and {candidate} in term {term}"
