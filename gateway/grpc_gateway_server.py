@@ -240,7 +240,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         logger.info("stopping on %s", signal.Signals(received).name)
         server.stop()
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        print(f"raftgossip: {error}", file=sys.stderr)  # noqa: T201
         return 2
     finally:
         while signal.sigtimedwait(_STOP_SIGNALS, 0):

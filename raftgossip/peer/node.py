@@ -48,7 +48,7 @@ from raftgossip.facts import (
     RosterChanged,
     RunStarted,
 )
-from raftgossip.ids import Address, Epoch, NodeId
+from raftgossip.ids import Address, Epoch, LogIndex, NodeId
 from raftgossip.learning.trainer import Trainer
 from raftgossip.peer.config import PeerConfig
 from raftgossip.peer.discovery import Discovery
@@ -122,7 +122,15 @@ class Node:
             entries=stored.entries,
             now_ms=self._started_ms,
         )
-        self._host = RaftHost(parts.store, parts.disk, parts.links, self._replica, self._route)
+        self._host = RaftHost(
+            parts.store,
+            parts.disk,
+            parts.links,
+            self._replica,
+            self._on_facts,
+            on_replayed=self._route,
+            replay_until=stored.hard_state.commit_index if stored.hard_state is not None else LogIndex(0),
+        )
         self._raft_driver: Driver[RaftEvent, Ready] = Driver(self._raft, self._host.perform, Tick(), parts.clock)
         self._host.connect(self._raft_driver.submit)
         client = f"{self._id}/{parts.identity.incarnation}"
@@ -203,6 +211,12 @@ class Node:
 
     # --- the one router
 
+    def _on_facts(self, facts: Sequence[Fact]) -> None:
+        """Route what became true now, and tell the observers, who must not hear an old epoch again after a restart."""
+        self._route(facts)
+        for fact in facts:
+            self._parts.emit(fact)
+
     def _route(self, facts: Sequence[Fact]) -> None:
         ledger_moved = False
         for fact in facts:
@@ -223,7 +237,6 @@ class Node:
                     ledger_moved = True
                 case _:
                     pass
-            self._parts.emit(fact)
         if ledger_moved or not facts:  # entries without facts may be reports, which the coordinator waits for
             self._coordinator.submit(LedgerChanged(self.view()))
         self.round.notify()

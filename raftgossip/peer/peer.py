@@ -32,6 +32,7 @@ from raftgossip.peer.front import Front
 from raftgossip.peer.identity import Identity, load_identity, new_cluster_id
 from raftgossip.peer.models import Models
 from raftgossip.peer.node import Node, Parts
+from raftgossip.peer.planning import check_names
 from raftgossip.runtime.clock import SystemClock
 from raftgossip.runtime.exchange import ExchangeHub
 from raftgossip.runtime.grpc_client import PeerLinks, ask_to_join
@@ -158,6 +159,7 @@ class Peer:
     async def _build(self, stack: AsyncExitStack) -> tuple[Parts, Front, PeerServer]:
         """Open everything, each with its closing on the stack: the last opened is closed first."""
         config = self.config
+        check_names(config)
         store = _open_store(config.data_dir)
         stack.callback(store.close)
         identity = load_identity(store, config.node_id)
@@ -223,7 +225,10 @@ class Peer:
 def _open_store(data_dir: Path | None) -> Storage:
     if data_dir is None:
         return MemoryStore()
-    data_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot use {data_dir} for state: {error.strerror}; give another --data-dir") from None
     return SqliteStore(data_dir / "ledger.sqlite")
 
 

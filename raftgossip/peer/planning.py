@@ -30,13 +30,22 @@ def plan_epoch(spec: RunSpec, participants: tuple[NodeId, ...], epoch: Epoch, at
     return plan.digest, plan.exact
 
 
+def check_names(config: PeerConfig) -> None:
+    """Whether a run with these settings could be founded; asked of joiners too, who may have to found one day.
+
+    Raises:
+        ConfigError: the algorithm or the topology is unknown, or they do not go together.
+    """
+    check_topology(config.topology, require_exact=make_algorithm(config.algorithm).needs_exact)
+
+
 def run_specification(config: PeerConfig, schema: ParameterSchema) -> RunSpec:
     """The run that a founder starts from its own settings.
 
     Raises:
         ConfigError: a setting is unknown or out of range.
     """
-    check_topology(config.topology, require_exact=make_algorithm(config.algorithm).needs_exact)
+    check_names(config)
     return RunSpec(
         task=config.task,
         algorithm=config.algorithm,

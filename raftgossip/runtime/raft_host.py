@@ -25,7 +25,7 @@ from raftgossip.core.raft.message import (
     Refused,
 )
 from raftgossip.core.replica import Replica
-from raftgossip.errors import Busy, CommandRefused, NoQuorum, NotLeader, RaftGossipError, WireError
+from raftgossip.errors import Busy, CommandRefused, NoQuorum, NotLeader, Oversized, RaftGossipError, WireError
 from raftgossip.facts import Fact
 from raftgossip.ids import LogIndex, NodeId, Term
 from raftgossip.runtime.store import Storage
@@ -34,6 +34,8 @@ from raftgossip.wire.ledger_codec import envelope_from_bytes
 
 MAX_PENDING = 4096
 """Proposals of this node that may wait at once; more are refused with `Busy`."""
+MAX_COMMAND_BYTES = 1 << 20
+"""A larger entry would not fit into a message beside others, and above 4 MiB no follower could ever receive it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +56,20 @@ class RaftHost:
         transport: Transport,
         replica: Replica,
         on_facts: Callable[[Sequence[Fact]], None],
+        on_replayed: Callable[[Sequence[Fact]], None],
+        replay_until: LogIndex = LogIndex(0),
     ) -> None:
-        """`disk`: an executor with one thread, so that transactions keep their order."""
+        """`disk`: an executor with one thread, so that transactions keep their order.
+
+        Facts of entries up to `replay_until` were true before this start: they go to `on_replayed`.
+        """
         self._store = store
         self._disk = disk
         self._transport = transport
         self._replica = replica
         self._on_facts = on_facts
+        self._on_replayed = on_replayed
+        self._replay_until = replay_until
         self._submit: Callable[[RaftEvent], bool] | None = None
         self._next_request = 0
         self._waiting: dict[int, asyncio.Future[Outcome]] = {}
@@ -80,8 +89,11 @@ class RaftHost:
         Raises:
             NotLeader: this node does not lead; nothing was appended.
             Busy: too many proposals wait; nothing was appended.
+            Oversized: the command is larger than `MAX_COMMAND_BYTES`; nothing was appended.
             NoQuorum: not committed in time, or overwritten; it may still commit, and repeating it is safe.
         """
+        if len(data) > MAX_COMMAND_BYTES:
+            raise Oversized(f"a command of {len(data)} bytes; at most {MAX_COMMAND_BYTES} are allowed")
         return await self._ask(lambda request_id: Proposed(request_id, data), timeout_ms)
 
     async def change_configuration(self, configuration: Configuration, timeout_ms: int) -> Outcome:
@@ -131,11 +143,14 @@ class RaftHost:
             self._by_index[appended.index] = (appended.term, appended.request_id)
         for refused in ready.refused:
             self._fail(refused.request_id, _refusal(refused))
+        replayed: list[Fact] = []
         facts: list[Fact] = []
         for entry in ready.committed:
-            facts.extend(self._apply(entry))
+            (replayed if entry.index <= self._replay_until else facts).extend(self._apply(entry))
         if ready.committed:
             events.append(Applied(ready.committed[-1].index))
+        if replayed:
+            self._on_replayed(replayed)
         facts.extend(ready.facts)
         if facts or ready.committed:
             self._on_facts(facts)

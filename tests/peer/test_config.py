@@ -1,0 +1,152 @@
+"""Settings: what is accepted, and how a mistake is named."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from raftgossip.core.raft.config import RaftConfig
+from raftgossip.errors import ConfigError
+from raftgossip.peer.config import COMMAND_RULES, RULES, PeerConfig, load_toml, make_config, setting_from_text
+
+
+def test_keywords_are_read_into_the_types_of_the_fields() -> None:
+    config = make_config(
+        "T",
+        gateway="a:1, b",
+        peers=["c:2", "c:2"],
+        data_dir="state",
+        metadata={"site": "Basel"},
+        raft={"heartbeat_ms": 50},
+    )
+    assert config.task == "T"
+    assert config.gateway == ("a:1", "b")
+    assert config.peers == ("c:2",)
+    assert config.data_dir == Path("state")
+    assert config.metadata == {"site": "Basel"}
+    assert config.raft == RaftConfig(heartbeat_ms=50)
+
+
+def test_every_field_has_a_rule_and_a_docstring_after_it() -> None:
+    names = {field.name for field in fields(PeerConfig)}
+    assert names == RULES.keys() - COMMAND_RULES.keys()
+    source = (Path(__file__).parents[2] / "raftgossip/peer/config.py").read_text()
+    for name in names:
+        assert re.search(rf'^    {name}: .*\n    """', source, re.MULTILINE), f"{name} has no docstring"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"num_epoch": 3}, "num_epochs"),
+        ({"num_epochs": "3"}, "num_epochs is '3'; it must be a whole number from 0"),
+        ({"num_epochs": True}, "num_epochs is True"),
+        ({"min_participants": 0}, "min_participants is 0; it must be a whole number from 1"),
+        ({"node_id": 2**31}, "node_id is 2147483648"),
+        ({"found": 1}, "found is 1; it must be true or false"),
+        ({"peers": "host"}, "peers: the address 'host' has no port"),
+        ({"gateway": [3]}, "gateway is"),
+        ({"data_dir": ""}, "data_dir is ''; it must be the path of a directory"),
+        ({"metadata": {"site": 3}}, "metadata is"),
+        ({"metadata": {"site": "a\nb"}}, "metadata is"),
+        ({"raft": {"heartbeet_ms": 3}}, "raft: unknown key 'heartbeet_ms'; did you mean heartbeat_ms"),
+        ({"raft": {"heartbeat_ms": 400}}, "raft: election_min_ms"),
+        ({"epoch": {"max_voters": 0}}, "epoch: max_voters is 0"),
+        ({"found": True, "expect": 3, "gateway": "a"}, "found and expect"),
+        ({"expect": 3, "peers": "a:1"}, "expect needs a gateway"),
+        ({"zzz": 3}, "known are advertise, algorithm"),
+    ],
+)
+def test_a_wrong_keyword_is_named_with_what_is_allowed(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make_config("T", **settings)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_config_that_was_built_directly_is_checked_too() -> None:
+    with pytest.raises(ConfigError, match="gateway is 'a:1'"):
+        PeerConfig(task="T", gateway="a:1")  # type: ignore[arg-type]
+
+
+def test_a_config_cannot_be_changed_through_its_metadata() -> None:
+    labels = {"site": "Basel"}
+    config = make_config("T", metadata=labels)
+    labels["site"] = "Bern"
+    assert config.metadata["site"] == "Basel"
+    with pytest.raises(TypeError):
+        config.metadata["site"] = "Bern"  # type: ignore[index]
+
+
+def test_a_file_gives_settings_of_peer_and_command(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text(
+        'task = "digits"\nshard = 1\nnum_shards = 4\npeers = ["a:1"]\n[raft]\nheartbeat_ms = 50\n[metadata]\nsite="B"'
+    )
+    settings = load_toml(path)
+    assert settings["task"] == "digits"
+    assert settings["shard"] == 1
+    assert settings["peers"] == ("a:1",)
+    assert settings["raft"] == RaftConfig(heartbeat_ms=50)
+    assert settings["metadata"] == {"site": "B"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("num_epoch = 3", "unknown key 'num_epoch'; did you mean num_epochs"),
+        ('num_epochs = "3"', "num_epochs is '3'; it must be a whole number"),
+        ("listen = 3", "listen is 3; it must be a text"),
+        ("seed = 1\nnum_epochs 3", "line 2"),
+        ("[raft]\nheartbeat = 3", "raft: unknown key 'heartbeat'"),
+        ("raft = 3", "raft is 3; it must be a table"),
+    ],
+)
+def test_a_mistake_in_a_file_names_file_and_place(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_toml(path)
+    assert str(path) in str(caught.value)
+    assert words in str(caught.value)
+
+
+def test_an_unreadable_file_is_a_config_error(tmp_path: Path) -> None:
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    for path in (tmp_path / "none.toml", tmp_path, tmp_path / "binary.toml"):
+        with pytest.raises(ConfigError, match=re.escape(str(path))):
+            load_toml(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("num_epochs", "10", 10),
+        ("found", "yes", True),
+        ("found", "False", False),
+        ("peers", "a:1,b:2", ("a:1", "b:2")),
+        ("metadata", "site=Basel, room=3", {"site": "Basel", "room": "3"}),
+        ("raft", "heartbeat_ms=50,election_min_ms=300", RaftConfig(heartbeat_ms=50, election_min_ms=300)),
+        ("data_dir", "x", Path("x")),
+    ],
+)
+def test_texts_stand_for_values(key: str, text: str, value: object) -> None:
+    assert setting_from_text(key, text) == value
+
+
+@pytest.mark.parametrize(
+    ("key", "text"), [("num_epochs", "ten"), ("found", "maybe"), ("metadata", "site"), ("raft", "x")]
+)
+def test_a_text_that_stands_for_nothing_is_named(key: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key}.*{text}"):
+        setting_from_text(key, text)
+
+
+def test_settings_load_neither_torch_nor_grpc() -> None:
+    code = "import sys, raftgossip.peer.config; assert not {'torch', 'grpc', 'numpy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
