@@ -386,10 +386,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             client.shutdown()
     except TransportError as error:
         gateway = f"{arguments.gateway_host}:{arguments.gateway_port}"
-        print(f"error: no gateway answers at {gateway}; start one, or give another address ({error})", file=sys.stderr)
+        print(
+            f"raftgossip: no gateway answers at {gateway}; start one, or give another address ({error})",
+            file=sys.stderr,
+        )
         return 3
     except RaftGossipError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"raftgossip: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError | WireError) else 1
     leader = cluster["leader"]
     print(f"bootstrap: {is_bootstrap}")
