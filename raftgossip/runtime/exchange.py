@@ -179,12 +179,15 @@ class _Slot:
     taken: bool = False
     done: threading.Event = field(default_factory=threading.Event)
     outcome: EdgeOutcome | None = None
+    given_up: Cancellation = field(default_factory=Cancellation)
+    """Set when the round no longer waits: a handler that still streams is ended, or it would hold its threads."""
 
-    def finish(self, outcome: EdgeOutcome) -> None:
-        """The first outcome counts."""
+    def finish(self, outcome: EdgeOutcome) -> EdgeOutcome:
+        """The first outcome counts; returns it."""
         if self.outcome is None:
             self.outcome = outcome
         self.done.set()
+        return self.outcome
 
 
 _SlotKey = tuple[int, int, int, NodeId]
@@ -196,7 +199,7 @@ class _WaitingRoom:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._slots: dict[_SlotKey, _Slot] = {}
-        self._horizon = (0, 0)
+        self._horizon = (0, 0, 0)
         self._num_waiting = 0
 
     def open(self, slot: _Slot) -> _SlotKey:
@@ -211,16 +214,16 @@ class _WaitingRoom:
         with self._changed:
             self._slots.pop(key, None)
 
-    def advance(self, epoch: int, attempt: int) -> None:
-        """Everything before this attempt is over: whoever waits for it is sent away."""
+    def advance(self, epoch: int, attempt: int, step: int) -> None:
+        """Everything before this step is over: whoever waits for it is sent away."""
         with self._changed:
-            self._horizon = max(self._horizon, (epoch, attempt))
+            self._horizon = max(self._horizon, (epoch, attempt, step))
             self._changed.notify_all()
 
     def take(self, header: ExchangeHeader, context: grpc.ServicerContext) -> _Slot:
         """Wait until the round has opened the slot that this header is for."""
         key = (header.epoch, header.attempt, header.step, NodeId(header.sender))
-        wanted = (header.epoch, header.attempt)
+        wanted = (header.epoch, header.attempt, header.step)
         context.add_callback(self._wake)
         remaining_s = context.time_remaining()
         limit_s = MAX_WAIT_S if remaining_s is None else min(remaining_s, MAX_WAIT_S)
@@ -235,7 +238,7 @@ class _WaitingRoom:
             finally:
                 self._num_waiting -= 1
             if wanted < self._horizon:
-                raise StaleEpoch(f"epoch {header.epoch} attempt {header.attempt} is over here")
+                raise StaleEpoch(f"epoch {header.epoch} attempt {header.attempt} step {header.step} is over here")
             if not came or not context.is_active():
                 raise DeadlineExceeded(f"this node did not reach epoch {header.epoch} step {header.step} in time")
             slot = self._slots[key]
@@ -263,7 +266,7 @@ class ExchangeHub:
 
     def advance(self, epoch: int, attempt: int) -> None:
         """Earlier attempts are over: neighbours that still ask for them get `StaleEpoch`."""
-        self._room.advance(epoch, attempt)
+        self._room.advance(epoch, attempt, 0)
 
     def run_step(self, work: StepWork, stop: Cancellation) -> dict[NodeId, EdgeOutcome]:
         """Exchange with all neighbours of one step; blocks until every edge completed, failed, or `stop` was set."""
@@ -281,9 +284,13 @@ class ExchangeHub:
         for neighbour, (key, slot) in slots.items():
             slot.done.wait(max(0, deadline_ms - self._clock.now_ms()) / 1000)
             self._room.close(key)
-            outcomes[neighbour] = slot.outcome or EdgeOutcome(0, 0, f"node {neighbour} did not come in time")
+            missing = EdgeOutcome(0, 0, f"node {neighbour} did not come in time")
+            outcomes[neighbour] = slot.finish(missing)
+            if outcomes[neighbour] is missing:  # else the handler's own status must still get through
+                slot.given_up.cancel()
         for neighbour, future in dialled.items():
             outcomes[neighbour] = future.result()
+        self._room.advance(work.epoch, work.attempt, work.step + 1)
         return outcomes
 
     def close(self) -> None:
@@ -347,6 +354,7 @@ class ExchangeHub:
         header = ExchangeHeader.decode(_next_frame(frames))
         slot = self._room.take(header, context)
         slot.stop.add_hook(context.cancel)
+        slot.given_up.add_hook(context.cancel)
         sent = _ByteCounter()
         try:
             check_header(header, slot.work.expected_from(slot.edge))
@@ -376,6 +384,8 @@ def _outgoing(work: StepWork, edge: Edge, sent: _ByteCounter, stop: Cancellation
     if edge.sends is None:
         return
     start, end = edge.sends
+    if start == end:
+        return
     content_hash = ContentHash()
     for chunk in chunks(work.vector[start:end], work.chunk_bytes):
         if stop:
@@ -405,6 +415,7 @@ def _receive_all(frames: Iterator[bytes], header: ExchangeHeader, sink: EdgeSink
     """`_receive` on the answering side, where the stream's end is the neighbour's half-close."""
     try:
         received = _receive(frames, header, sink)
+        _expect_end(frames)
         sink.complete()
     except BaseException:
         sink.discard()
@@ -422,7 +433,7 @@ def _next_frame(frames: Iterator[bytes]) -> bytes:
 
 
 def _expect_end(frames: Iterator[bytes]) -> None:
-    """Wait for the neighbour's own verdict: its status is OK only when it verified what it received."""
+    """Wait for the end: the dialler's half-close, or the answerer's verdict: OK only if it verified everything."""
     try:
         next(frames)
     except StopIteration:

@@ -15,7 +15,7 @@ import grpc
 import grpc.aio
 
 from raftgossip.core.raft.message import Message
-from raftgossip.errors import RaftGossipError, TransportError, WireError
+from raftgossip.errors import ConfigError, RaftGossipError, TransportError, WireError
 from raftgossip.ids import Address, NodeId
 from raftgossip.runtime.service import JoinAnswer, JoinAsk, ProposeAnswer
 from raftgossip.update import FloatVector
@@ -228,7 +228,10 @@ async def ask_to_join(address: Address, ask: JoinAsk, timeout_ms: int) -> JoinAn
             answer = await pb_grpc.PeerServiceStub(channel).Join(request, timeout=timeout_ms / 1000)
         except grpc.aio.AioRpcError as error:
             raise error_from_rpc(error) from None
-    specification = specification_from_proto(answer.specification) if answer.HasField("specification") else None
+    try:
+        specification = specification_from_proto(answer.specification) if answer.HasField("specification") else None
+    except ConfigError as error:
+        raise WireError(f"a malformed run specification: {error}") from None
     return JoinAnswer(answer.cluster_id, _peers_of(answer.peers), NodeId(answer.leader) or None, specification)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import Any, NoReturn, TypeVar
 
 import grpc
@@ -118,7 +118,7 @@ class PeerServer:
         except TimeoutError:
             future.cancel()
             abort(context, DeadlineExceeded(f"no answer within {timeout_s:.1f} s"))
-        except asyncio.CancelledError:
+        except CancelledError:
             abort(context, TransportError("this node is stopping"))
 
     def _check_cluster(self, context: grpc.ServicerContext, cluster_id: str) -> None:
@@ -171,6 +171,9 @@ class PeerServer:
             yield from self._hub.serve(frames, context)
         except RaftGossipError as error:
             abort(context, error)
+        except Exception:
+            _blame_ourselves(context)
+            raise
 
     def _propose(self, request: pb.ProposeRequest, context: grpc.ServicerContext) -> pb.ProposeResponse:
         self._check_cluster(context, request.cluster_id)
@@ -232,9 +235,20 @@ def _decoding(
             request.ParseFromString(data)  # type: ignore[attr-defined] # every protobuf message has it
         except Exception as error:  # noqa: BLE001 - protobuf's DecodeError differs between its backends
             abort(context, WireError(f"the request is not a {message.__name__}: {type(error).__name__}"))
-        return handler(request, context)
+        try:
+            return handler(request, context)
+        except Exception:
+            _blame_ourselves(context)
+            raise
 
     return decode_and_handle
+
+
+def _blame_ourselves(context: grpc.ServicerContext) -> None:
+    """A handler raised: unless it aborted the call itself, that is a bug of ours, which gRPC would call UNKNOWN."""
+    if context.code() is None:  # type: ignore[attr-defined] # missing in the stubs
+        context.set_code(grpc.StatusCode.INTERNAL)
+        context.set_details("this node failed while it answered; its log says why")
 
 
 def _is_local(peer: str) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
@@ -22,6 +23,8 @@ from raftgossip.update import FloatVector, ParameterSchema, vector_digest
 SUFFIX = ".safetensors"
 FORMAT_VERSION = "1"
 MAX_HEADER_BYTES = 1 << 20
+DIGEST_BYTES = 32
+"""Of SHA-256. A neighbour may ask for a digest of any length: it becomes no file name."""
 
 
 class ModelStore:
@@ -48,7 +51,7 @@ class ModelStore:
 
     def has(self, digest: bytes) -> bool:
         """Whether this model is here."""
-        return self._path(digest).is_file()
+        return len(digest) == DIGEST_BYTES and self._path(digest).is_file()
 
     def save(self, vector: FloatVector, schema: ParameterSchema) -> bytes:
         """Write a model durably; returns its digest. `vector`: (P,) float32.
@@ -61,7 +64,8 @@ class ModelStore:
         data = save_safetensors(_tensors(vector, schema), {"format": FORMAT_VERSION, "sha256": digest.hex()})
         part = path.with_suffix(".part")
         try:
-            with part.open("wb") as file:
+            part.unlink(missing_ok=True)
+            with part.open("xb") as file:  # never through a link that somebody put there
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -80,6 +84,8 @@ class ModelStore:
         """
         path = self._path(digest)
         try:
+            if not self.has(digest):
+                raise FileNotFoundError
             data = path.read_bytes()
         except FileNotFoundError:
             raise NotFound(f"no model {digest.hex()[:12]} is held here") from None
@@ -88,7 +94,10 @@ class ModelStore:
         problem = _difference(data, schema)
         if problem:
             raise StorageError(f"{path} is damaged: {problem}; delete it, and it is fetched from a neighbour")
-        tensors = load_safetensors(data)
+        try:
+            tensors = load_safetensors(data)
+        except SafetensorError as error:
+            raise StorageError(f"{path} is damaged: {error}; delete it, and it is fetched from a neighbour") from None
         parts = [tensors[tensor.name].reshape(-1) for tensor in schema.tensors]
         vector: FloatVector = np.concatenate(parts).astype(np.float32, copy=False)
         if vector_digest(vector) != digest:
@@ -124,7 +133,7 @@ def _difference(data: bytes, schema: ParameterSchema) -> str:
         return f"its header cannot be {header_bytes} bytes long"
     try:
         header = json.loads(data[8 : 8 + header_bytes], object_pairs_hook=_without_repetition)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"its header is not readable ({error})"
     if not isinstance(header, Mapping):
         return "its header is not a table"

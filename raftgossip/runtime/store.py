@@ -2,7 +2,8 @@
 
 WAL mode with `synchronous=FULL`: a transaction that was committed survives a power cut, and one that was torn is gone
 as a whole, so no half of a Ready is ever seen. Each row carries its own checksum, because SQLite does not notice a
-flipped bit. Raft roles are not known here.
+flipped bit in it; a lost row shows in SQLite's own bookkeeping, which is checked at the start. Raft roles are not known
+here.
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ from raftgossip.ids import LogIndex, NodeId, Term
 FORMAT_VERSION = 1
 LOCK_WAIT_S = 0.5
 
+_FAILURES = (sqlite3.Error, OverflowError, UnicodeDecodeError)
+"""What `sqlite3` raises: the last one when the text of its own error quotes damaged bytes."""
+
 _SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE hard_state (id INTEGER PRIMARY KEY CHECK (id = 1), term INTEGER NOT NULL, voted_for INTEGER NOT NULL,
     commit_index INTEGER NOT NULL, checksum INTEGER NOT NULL);
 CREATE TABLE log (position INTEGER PRIMARY KEY, term INTEGER NOT NULL, kind INTEGER NOT NULL, data BLOB NOT NULL,
@@ -132,18 +136,25 @@ class SqliteStore:
                     run(statement)
                 run(f"PRAGMA user_version={FORMAT_VERSION}")
             run("COMMIT")
+            (verdict,) = run("PRAGMA quick_check(1)").fetchone()
+            settings = run("SELECT key, value, checksum FROM meta").fetchall() if version <= FORMAT_VERSION else []
         except sqlite3.OperationalError as error:
             if "locked" in str(error):
                 raise ConfigError(
                     f"{self._path} is in use by another process: give each node its own --data-dir, or stop the other"
                 ) from None
             raise self._failure("open", error) from None
-        except sqlite3.Error as error:
+        except _FAILURES as error:
             raise self._failure("open", error) from None
         if version > FORMAT_VERSION:
             raise StorageError(
                 f"{self._path} has format {version}, this version knows {FORMAT_VERSION}: install the newer raftgossip"
             )
+        if verdict != "ok":
+            raise self._damaged(str(verdict))
+        for key, value, checksum in settings:
+            if checksum != _checksum(key, value):
+                raise self._damaged(f"the setting {key}")
 
     def load(self) -> StoredLog:
         """Read everything back, comparing each row's checksum."""
@@ -155,7 +166,7 @@ class SqliteStore:
                 log_rows = self._connection.execute(
                     "SELECT position, term, kind, data, checksum FROM log ORDER BY position"
                 ).fetchall()
-            except sqlite3.Error as error:
+            except _FAILURES as error:
                 raise self._failure("read", error) from None
         hard_state = None
         for term, voted_for, commit_index, checksum in state_rows:
@@ -186,7 +197,7 @@ class SqliteStore:
                     state = (hard_state.term, hard_state.voted_for or 0, hard_state.commit_index)
                     run("INSERT OR REPLACE INTO hard_state VALUES (1, ?, ?, ?, ?)", (*state, _checksum(*state)))
                 run("COMMIT")
-            except sqlite3.Error as error:
+            except _FAILURES as error:
                 raise self._failure("write", error) from None
 
     def get_meta(self, key: str) -> str | None:
@@ -194,7 +205,7 @@ class SqliteStore:
         with self._lock:
             try:
                 row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-            except sqlite3.Error as error:
+            except _FAILURES as error:
                 raise self._failure("read", error) from None
         return None if row is None else str(row[0])
 
@@ -202,8 +213,9 @@ class SqliteStore:
         """Remember a setting; durable when this returns."""
         with self._lock:
             try:
-                self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
-            except sqlite3.Error as error:
+                row = (key, value, _checksum(key, value))
+                self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", row)
+            except _FAILURES as error:
                 raise self._failure("write", error) from None
 
     def close(self) -> None:
@@ -211,7 +223,7 @@ class SqliteStore:
         with self._lock:
             self._connection.close()
 
-    def _failure(self, verb: str, error: sqlite3.Error) -> StorageError:
+    def _failure(self, verb: str, error: Exception) -> StorageError:
         return StorageError(f"cannot {verb} {self._path}: {error}; {_REMEDY}")
 
     def _damaged(self, what: str) -> StorageError:
@@ -229,10 +241,10 @@ def _row(entry: Entry) -> tuple[int, int, int, bytes, int]:
     return (*fields, _checksum(*fields))
 
 
-def _checksum(*values: int | bytes) -> int:
-    """CRC-32 over the values, each with its length in front."""
+def _checksum(*values: int | bytes | str) -> int:
+    """CRC-32 over the values, each with its type and length in front: a flipped bit can turn bytes into a text."""
     crc = 0
     for value in values:
         data = value if isinstance(value, bytes) else str(value).encode()
-        crc = zlib.crc32(data, zlib.crc32(f"{len(data)}:".encode(), crc))
+        crc = zlib.crc32(data, zlib.crc32(f"{type(value).__name__} {len(data)}:".encode(), crc))
     return crc

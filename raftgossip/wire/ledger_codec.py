@@ -28,6 +28,8 @@ from raftgossip.errors import ConfigError, WireError
 from raftgossip.ids import Address, Epoch, Incarnation, NodeId
 from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
 
+MAX_UINT64 = 2**64 - 1
+
 
 def envelope_to_bytes(envelope: Envelope) -> bytes:
     """A stamped command, as it stands in the log."""
@@ -239,7 +241,7 @@ def specification_from_proto(encoded: pb.RunSpecification) -> RunSpec:
 
 
 def record_to_proto(record: EpochRecord) -> pb.EpochRecord:
-    """An ended epoch."""
+    """An ended epoch. A byte count that its reporters drove above 64 bits is shown as the largest number."""
     return pb.EpochRecord(
         epoch=record.epoch,
         attempt=record.attempt,
@@ -249,7 +251,7 @@ def record_to_proto(record: EpochRecord) -> pb.EpochRecord:
         model_digest=record.model_digest,
         metrics=_metrics_to_proto(record.metrics),
         digests=[pb.NodeDigest(node_id=node_id, digest=digest) for node_id, digest in record.digests],
-        bytes_sent=record.bytes_sent,
+        bytes_sent=min(record.bytes_sent, MAX_UINT64),
         leader=record.leader,
         closed_at_ms=record.closed_at_ms,
         reason=record.reason,

@@ -26,6 +26,8 @@ from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
 
 FRAME_BYTES = 2 * 1024 * 1024
 """A frame ends once it is larger than this; gRPC refuses messages above 4 MiB, and one entry may be 1 MiB."""
+MAX_NUMBER = 2**62
+"""The largest term or index that is taken from a peer: the store holds no more than 2**63, and terms go on counting."""
 
 
 def frames_to_bytes(cluster_id: str, messages: Sequence[Message]) -> Iterator[bytes]:
@@ -100,13 +102,13 @@ def message_from_proto(encoded: pb.RaftMessage) -> Message:
     """One addressed message.
 
     Raises:
-        WireError: a node id is out of range, the body is missing, or an entry's kind is unknown.
+        WireError: a node id, a term or an index is out of range, the body is missing, or an entry's kind is unknown.
     """
     try:
         sender, receiver = parse_node_id(encoded.sender), parse_node_id(encoded.receiver)
     except ConfigError as error:
         raise WireError(f"a Raft message: {error}") from None
-    return Message(sender, receiver, Term(encoded.term), _body_from_proto(encoded))
+    return Message(sender, receiver, _term(encoded.term), _body_from_proto(encoded))
 
 
 def entry_to_proto(entry: Entry) -> pb.RaftEntry:
@@ -118,13 +120,13 @@ def entry_from_proto(encoded: pb.RaftEntry) -> Entry:
     """One log entry.
 
     Raises:
-        WireError: its kind is unknown.
+        WireError: its kind is unknown, or its index or term is out of range.
     """
     try:
         kind = EntryKind(encoded.kind)
     except ValueError:
         raise WireError(f"the log entry {encoded.index} is of the unknown kind {encoded.kind}") from None
-    return Entry(LogIndex(encoded.index), Term(encoded.term), kind, encoded.data)
+    return Entry(_index(encoded.index), _term(encoded.term), kind, encoded.data)
 
 
 _KIND_TO_PROTO = {
@@ -144,34 +146,46 @@ def _append_to_proto(body: AppendRequest) -> pb.AppendRequest:
     )
 
 
+def _term(value: int) -> Term:
+    if value > MAX_NUMBER:
+        raise WireError(f"the term {value} of a Raft message is above {MAX_NUMBER}")
+    return Term(value)
+
+
+def _index(value: int) -> LogIndex:
+    if value > MAX_NUMBER:
+        raise WireError(f"the log index {value} of a Raft message is above {MAX_NUMBER}")
+    return LogIndex(value)
+
+
 def _body_from_proto(encoded: pb.RaftMessage) -> Body:
     match encoded.WhichOneof("body"):
         case "pre_vote_request":
             asked = encoded.pre_vote_request
-            return PreVoteRequest(LogIndex(asked.last_log_index), Term(asked.last_log_term))
+            return PreVoteRequest(_index(asked.last_log_index), _term(asked.last_log_term))
         case "pre_vote_response":
             return PreVoteResponse(encoded.pre_vote_response.granted)
         case "vote_request":
             wanted = encoded.vote_request
-            return VoteRequest(LogIndex(wanted.last_log_index), Term(wanted.last_log_term), wanted.is_transfer)
+            return VoteRequest(_index(wanted.last_log_index), _term(wanted.last_log_term), wanted.is_transfer)
         case "vote_response":
             return VoteResponse(encoded.vote_response.granted)
         case "append_request":
             request = encoded.append_request
             return AppendRequest(
-                LogIndex(request.previous_index),
-                Term(request.previous_term),
+                _index(request.previous_index),
+                _term(request.previous_term),
                 tuple(entry_from_proto(entry) for entry in request.entries),
-                LogIndex(request.commit_index),
+                _index(request.commit_index),
                 request.sequence,
             )
         case "append_response":
             response = encoded.append_response
             return AppendResponse(
                 response.success,
-                LogIndex(response.match_index),
-                LogIndex(response.conflict_index),
-                Term(response.conflict_term),
+                _index(response.match_index),
+                _index(response.conflict_index),
+                _term(response.conflict_term),
                 response.sequence,
             )
         case "timeout_now":

@@ -36,7 +36,7 @@ from raftgossip.errors import (
 LEADER_KEY = "raftgossip-leader"
 """Trailing metadata of a `NotLeader` answer: the id of the leader, 0 if none is known."""
 MAX_DETAILS = 1000
-"""Characters of an error's text that travel; more would not fit into HTTP/2 trailers everywhere."""
+"""Bytes of an error's text that travel; HTTP/2 trailers hold 8 KiB, and each byte may take three there."""
 
 _TABLE: tuple[tuple[type[RaftGossipError], grpc.StatusCode], ...] = (
     (NotLeader, grpc.StatusCode.FAILED_PRECONDITION),
@@ -79,8 +79,8 @@ def status_of(error: RaftGossipError) -> tuple[grpc.StatusCode, str]:
     """The code and the sentence that tell a caller about `error`. INTERNAL: a bug of ours; UNKNOWN never."""
     for kind, code in _TABLE:
         if isinstance(error, kind):
-            return code, str(error)[:MAX_DETAILS]
-    return grpc.StatusCode.INTERNAL, str(error)[:MAX_DETAILS]
+            return code, _details(error)
+    return grpc.StatusCode.INTERNAL, _details(error)
 
 
 def trailing_metadata_of(error: RaftGossipError) -> tuple[tuple[str, str], ...]:
@@ -100,6 +100,10 @@ def error_from_rpc(failure: grpc.RpcError) -> RaftGossipError:
     if kind is None:
         return RemoteError(f"{code.name}: {text}")
     return kind(text)
+
+
+def _details(error: RaftGossipError) -> str:
+    return str(error).encode(errors="replace")[:MAX_DETAILS].decode(errors="ignore")
 
 
 def _leader_of(metadata: Iterable[Any]) -> int | None:

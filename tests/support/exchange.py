@@ -91,7 +91,7 @@ class ExchangeNode:
 
     def start_step(self, work: StepWork, stop: Cancellation | None = None) -> Future[dict[NodeId, EdgeOutcome]]:
         """Run a step in a thread of its own."""
-        stop = stop or Cancellation()
+        stop = Cancellation() if stop is None else stop  # one that is not set is false
         self._stops.append(stop)
         return self._threads.submit(self.hub.run_step, work, stop)
 
@@ -102,6 +102,10 @@ class ExchangeNode:
         self.hub.close()
         self._threads.shutdown()
         self._loop.close()
+
+
+Make = Callable[..., ExchangeNode]
+"""The fixture `make` of tests/runtime: builds nodes that know each other."""
 
 
 def edge(
@@ -199,7 +203,9 @@ def raw_server(answer: Answer) -> Iterator[Address]:
     """A neighbour that answers an exchange in its own way."""
     threads = ThreadPoolExecutor(2)
     server = grpc.server(threads)
-    handlers = {"Exchange": grpc.stream_stream_rpc_method_handler(answer)}
+    handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+        "Exchange": grpc.stream_stream_rpc_method_handler(answer)
+    }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("PeerService", handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()

@@ -55,10 +55,10 @@ class FakePeer:
             self.delivered.extend(messages)
             self.arrived.notify_all()
 
-    def wait_for(self, condition: Callable[[list[Message]], bool]) -> bool:
-        """Block until `condition` holds for what was delivered; False: not within ten seconds."""
+    def wait_for(self, condition: Callable[[list[Message]], bool], timeout_s: float = 10) -> bool:
+        """Block until `condition` holds for what was delivered; False: not in time."""
         with self.arrived:
-            return self.arrived.wait_for(lambda: condition(self.delivered), 10)
+            return self.arrived.wait_for(lambda: condition(self.delivered), timeout_s)
 
     async def _come(self) -> None:
         self.asked.set()

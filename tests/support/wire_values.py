@@ -115,7 +115,7 @@ records = st.builds(
     model_digest=digests,
     digests=st.lists(st.tuples(node_ids, digests), max_size=3).map(tuple),
     metrics=metrics,
-    bytes_sent=st.integers(0, 2**66),
+    bytes_sent=uint64 | st.integers(2**64, 2**66),
     leader=node_ids,
     closed_at_ms=uint64,
     reason=texts,

@@ -1,0 +1,73 @@
+"""A fake peer behind a real gRPC server, with an event loop in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from raftgossip.ids import Address
+from raftgossip.runtime.exchange import ExchangeHub
+from raftgossip.runtime.grpc_server import PeerServer
+from tests.support.fakes import FakePeer
+
+
+class ServedPeer:
+    """`server` answers at `address` what `peer` says; `loop` is where the peer's coroutines run."""
+
+    def __init__(self, port: int, cluster_id: str) -> None:
+        self.peer = FakePeer()
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run_loop, name="peer-loop")
+        self._hub = ExchangeHub(lambda node_id: None)
+        self.server = PeerServer(self.peer, self._hub, self.loop)
+        self.server.cluster_id = cluster_id
+        self._thread.start()
+        try:
+            self.address = Address("127.0.0.1", self.server.start("127.0.0.1", port))
+        except BaseException:
+            self.close()
+            raise
+
+    def _run_loop(self) -> None:
+        self.loop.run_forever()
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            self.loop.run_until_complete(asyncio.wait(tasks))
+        self.loop.close()
+
+    def cancel_tasks(self) -> None:
+        """End everything that the peer is doing, as a stop of the node does."""
+
+        def cancel() -> None:
+            for task in asyncio.all_tasks(self.loop):
+                task.cancel()
+
+        self.loop.call_soon_threadsafe(cancel)
+
+    def close_loop(self) -> None:
+        """End the event loop before the server, as a node that is stopping does. Harmless when repeated."""
+        if self._thread.is_alive():
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join()
+
+    def close(self) -> None:
+        """Stop the server and everything behind it. Harmless when repeated."""
+        if self._thread.is_alive():
+            self.cancel_tasks()
+        self.server.stop(0)
+        self.close_loop()
+        self._hub.close()
+
+
+@contextmanager
+def served_peer(port: int = 0, cluster_id: str = "c1") -> Iterator[ServedPeer]:
+    """A served peer on a free port (or, to restart one, on the port that it had)."""
+    served = ServedPeer(port, cluster_id)
+    try:
+        yield served
+    finally:
+        served.close()
