@@ -14,7 +14,7 @@ class RaftGossipError(Exception):
 
 
 class ConfigError(RaftGossipError):
-    """The operator's mistake: names the key or argument and the allowed values. Nothing changed; retrying cannot help."""
+    """The operator's mistake: names the key or argument and what is allowed. Nothing changed; retrying cannot help."""
 
 
 class RemoteError(RaftGossipError):

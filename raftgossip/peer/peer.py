@@ -22,14 +22,14 @@ from raftgossip.core.epoch.command import EpochRecord
 from raftgossip.core.raft.membership import founding
 from raftgossip.errors import ConfigError, RaftGossipError
 from raftgossip.facts import ClusterEntered, EpochClosed, Fact, Listening, Notice
-from raftgossip.ids import Address, NodeId
+from raftgossip.ids import Address
 from raftgossip.learning.task import LearningTask
 from raftgossip.learning.trainer import Trainer, use_one_thread
 from raftgossip.peer.config import PeerConfig, make_config
 from raftgossip.peer.discovery import Discovery, StaticDiscovery
 from raftgossip.peer.founding import FoundingRules, enter_cluster
 from raftgossip.peer.front import Front
-from raftgossip.peer.identity import Identity, load_identity, new_cluster_id
+from raftgossip.peer.identity import load_identity, new_cluster_id
 from raftgossip.peer.models import Models
 from raftgossip.peer.node import Node, Parts
 from raftgossip.peer.planning import check_names
@@ -85,7 +85,7 @@ class Peer:
         self._stop_requested = True
         if self._loop is not None and self._stop is not None:
             try:
-                self._loop.call_soon_threadsafe(self._stop.set)  # noqa: TID251
+                self._loop.call_soon_threadsafe(self._stop.set)
             except RuntimeError:
                 pass  # the loop is closed already
 
@@ -244,7 +244,7 @@ def _advertised(advertise: str | None, host: str, bound_port: int) -> Address:
     """The address that others dial."""
     if advertise is not None:
         return Address.parse(advertise, default_port=bound_port)
-    if host in ("0.0.0.0", "::", "*"):
+    if host in ("0.0.0.0", "::", "*"):  # noqa: S104 - what is refused here
         raise ConfigError(
             f"listening on {host} needs --advertise HOST[:PORT]: the address under which the other nodes reach this one"
         )

@@ -24,19 +24,19 @@ FOLDER_CEILINGS = {
     "raftgossip/core": 4_200,
     "raftgossip/core/raft": 2_200,
     "raftgossip/core/gossip": 900,
-    "raftgossip/core/epoch": 1_000,
+    "raftgossip/core/epoch": 1_250,
     "raftgossip/topology": 700,
     "raftgossip/trust": 900,
     "raftgossip/wire": 1_000,
     "raftgossip/runtime": 2_400,
     "raftgossip/learning": 4_000,
-    "raftgossip/peer": 1_600,
+    "raftgossip/peer": 2_400,
     "raftgossip/sim": 1_800,
     "raftgossip/observe": 3_500,
     "raftgossip/edge": 1_500,
     "raftgossip/adapters": 800,
-    "raftgossip/cli": 1_400,
-    "gateway": 1_400,
+    "raftgossip/cli": 2_200,
+    "gateway": 1_900,
 }
 
 VALUES = frozenset({"_version", "ids", "errors", "facts"})
@@ -338,10 +338,15 @@ def undocumented(module: Module) -> Iterator[str]:
         for node in open_scopes.pop().body:
             if not isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) or node.name.startswith("_"):
                 continue
-            if not ast.get_docstring(node):
+            if not ast.get_docstring(node) and not _is_setter(node):
                 yield f"{module.path}:{node.lineno} {node.name} has no docstring"
             if isinstance(node, ast.ClassDef):
                 open_scopes.append(node)
+
+
+def _is_setter(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """A property is described once, at its getter."""
+    return any(isinstance(each, ast.Attribute) and each.attr == "setter" for each in node.decorator_list)
 
 
 def vague_names(module: Module) -> Iterator[str]:

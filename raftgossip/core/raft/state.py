@@ -1,4 +1,4 @@
-"""The variables of the paper's Figure 2 (Ongaro & Ousterhout 2014), in one dataclass, and what always holds for them."""
+"""The variables of Figure 2 (Ongaro & Ousterhout 2014) in one dataclass, and what always holds for them."""
 
 from __future__ import annotations
 
