@@ -17,7 +17,7 @@ from raftgossip.cli import main as main_module
 from raftgossip.errors import AlreadyExists, ClusterUnreachable, ConfigError, StorageError, TransportError
 from tests.cli.conftest import Outcome
 
-COMMANDS = ("node", "gateway", "status", "members", "epochs", "leave")
+COMMANDS = ("demo", "node", "gateway", "status", "members", "epochs", "leave")
 Command = Callable[..., Outcome]
 
 

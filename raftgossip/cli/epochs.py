@@ -1,0 +1,54 @@
+"""`raftgossip epochs`: what the epochs brought."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Annotated
+
+import typer
+
+from raftgossip.cli.options import JsonOption, NodeOption
+
+LastOption = Annotated[int, typer.Option("--last", min=1, help="Show so many of the newest.")]
+FirstOption = Annotated[
+    int | None, typer.Option("--first", min=1, help="Show from this one on, instead of the newest.")
+]
+FollowOption = Annotated[bool, typer.Option("--follow", help="Go on with new ones as they end, until Ctrl-C.")]
+
+
+def epochs(
+    node: NodeOption,
+    as_json: JsonOption = False,
+    last: LastOption = 20,
+    first: FirstOption = None,
+    follow: FollowOption = False,
+) -> None:
+    """Show ended epochs: outcome, who contributed, metrics, bytes. With --follow, JSON has one epoch a line.
+
+    \b
+    Example:
+      raftgossip epochs --node 10.0.0.7:7001 --last 5
+      raftgossip epochs --node 10.0.0.7:7001 --first 1 --json
+      raftgossip epochs --node 10.0.0.7:7001 --follow
+    """
+    from raftgossip.cli.operator import ask_epochs, follow_epochs, last_epoch, peer_at
+    from raftgossip.cli.output import make_console, print_json
+    from raftgossip.cli.tables import epoch_heading, epoch_line, epochs_table
+
+    with peer_at(node) as client, suppress(KeyboardInterrupt):
+        start = first if first is not None else max(1, last_epoch(client) - last + 1)
+        if not follow:
+            found = ask_epochs(client, start)
+            if as_json:
+                print_json({"epochs": found})
+            else:
+                make_console().print(epochs_table(found))
+            return
+        console = make_console()
+        if not as_json:
+            console.print(epoch_heading(), style="bold")
+        for document in follow_epochs(client, start):
+            if as_json:
+                print_json(document, indent=None)
+            else:
+                console.print(epoch_line(document), markup=False)
