@@ -4,8 +4,8 @@ Each machine has few points and learns little alone. Start a gateway, then one n
 machine (here: four terminals on one machine):
 
     raftgossip gateway
-    raftgossip node --task examples/spirals.py:Spirals --node-id 1 --shard 0 --gateway localhost:8090
-    raftgossip node --task examples/spirals.py:Spirals --node-id 2 --shard 1 --gateway localhost:8090
+    raftgossip node --task examples/spirals.py:Spirals --node-id 1 --shard 0 --num-shards 4 --gateway localhost:8090
+    raftgossip node --task examples/spirals.py:Spirals --node-id 2 --shard 1 --num-shards 4 --gateway localhost:8090
     …
 """
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from raftgossip.errors import ConfigError, RaftGossipError, TrainingFailed, TrainingStopped
+from raftgossip.errors import ConfigError, TrainingFailed, TrainingStopped
 from raftgossip.learning.parameters import FlatParameters
 from raftgossip.learning.seeds import derive_seed
 from raftgossip.learning.task import Batch, LearningTask, describe_exception

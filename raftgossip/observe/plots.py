@@ -61,7 +61,7 @@ def draw_run(path: Path, picture: RunPicture) -> None:
     figure = Figure(figsize=SIZE_INCHES, facecolor=PAPER)
     heights = {"height_ratios": [3.4, 1.2, 0.28 * len(picture.nodes) + 0.15], "hspace": 0.16}
     top, middle, bottom = figure.subplots(3, 1, sharex=True, gridspec_kw=heights)
-    figure.subplots_adjust(left=0.085, right=0.83, top=0.845, bottom=0.075)
+    figure.subplots_adjust(left=0.085, right=0.83, top=0.83, bottom=0.075)
     _draw_accuracy(top, picture)
     _draw_loss(middle, picture)
     _draw_participation(bottom, picture)
@@ -126,15 +126,15 @@ def _draw_participation(axes: Any, picture: RunPicture) -> None:
 
 
 def _write_marks(axes: Any, marks: Sequence[Mark]) -> None:
-    """The texts above the picture, slanted, so that neighbours do not cover each other."""
-    for mark in marks:
+    """The texts above the picture, slanted and at two heights, so that neighbours do not cover each other."""
+    for index, mark in enumerate(marks):
         axes.annotate(
             mark.text,
             (mark.position, 1.0),
             xycoords=axes.get_xaxis_transform(),
-            xytext=(0, 4),
+            xytext=(0, 4 + 17 * (index % 2)),
             textcoords="offset points",
-            rotation=14,
+            rotation=12,
             fontsize=9,
             color=MARK_COLOURS[mark.kind],
             ha="left",
