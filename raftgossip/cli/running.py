@@ -13,19 +13,24 @@ from raftgossip.cli.output import print_json, print_table
 from raftgossip.cli.settings import Settings, table
 from raftgossip.errors import ConfigError
 from raftgossip.facts import EpochClosed, Fact
+from raftgossip.runtime.clock import Clock, SystemClock
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+REPEATED_MS = 1_000
 
 
 class StopSignals:
-    """The first SIGINT or SIGTERM asks for a clean stop; the second ends the process at once.
+    """The first SIGINT or SIGTERM asks for a clean stop; another one, a second later or more, ends the process at once.
 
-    At once does no harm: whatever a peer has promised to others is on its disk already.
+    At once does no harm: whatever a peer has promised to others is on its disk already. Sooner ones are the same
+    request, said twice: a terminal's Ctrl-C reaches a launcher and its nodes, and the launcher passes it on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
         """From now on the signals are handled; before `ask` is known they end the program, for nothing runs yet."""
         self._ask: Callable[[], None] | None = None
+        self._clock = clock
+        self._asked_ms: int | None = None
         for number in STOP_SIGNALS:
             signal.signal(number, self._on_signal)
 
@@ -33,12 +38,16 @@ class StopSignals:
         """`ask` is called by the first signal."""
         self._ask = ask
 
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        for number in STOP_SIGNALS:
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        now_ms = self._clock.now_ms()
+        if self._asked_ms is None:
+            self._asked_ms = now_ms
+            if self._ask is None:
+                raise SystemExit(0)
+            self._ask()
+        elif now_ms - self._asked_ms >= REPEATED_MS:
             signal.signal(number, signal.SIG_DFL)
-        if self._ask is None:
-            raise SystemExit(0)
-        self._ask()
+            signal.raise_signal(number)
 
 
 def run_node(settings: Settings) -> None:
@@ -47,7 +56,7 @@ def run_node(settings: Settings) -> None:
     Raises:
         RaftGossipError: it cannot start or go on; says why and what to do.
     """
-    signals = StopSignals()
+    signals = StopSignals(SystemClock())
     reference = settings.values.get("task")
     if not isinstance(reference, str):
         raise ConfigError("no task: give --task digits, --task hospitals or a class of your own, my_task.py:MyTask")
@@ -57,7 +66,6 @@ def run_node(settings: Settings) -> None:
     from raftgossip.learning.task import load_task
     from raftgossip.observe.log import fact_logger
     from raftgossip.peer.peer import Peer
-    from raftgossip.runtime.clock import SystemClock
 
     log_format, log_level = str(settings.command("log_format")), str(settings.command("log_level"))
     task = load_task(reference, **options)  # type: ignore[arg-type]  # each was read by the rule of its key
