@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import raftgossip
@@ -48,19 +49,15 @@ class Guardian:
     def close(self) -> None:
         """End the guarding program, and whatever it still guards."""
         assert self._process.stdin is not None
-        try:
+        with suppress(BrokenPipeError):  # somebody has ended the guardian; the processes are stopped without it
             self._process.stdin.close()
-        except BrokenPipeError:
-            pass  # somebody has ended the guardian; the processes are stopped without it
         self._process.wait()
 
     def _tell(self, number: int) -> None:
         assert self._process.stdin is not None
-        try:
+        with suppress(BrokenPipeError):
             self._process.stdin.write(f"{number}\n")
             self._process.stdin.flush()
-        except BrokenPipeError:
-            pass
 
 
 class Child:
@@ -120,10 +117,9 @@ class Child:
         """
         code = self._process.poll() if self._process is not None else None
         if code is not None:
-            last = next(
-                (line for line in reversed(read_lines(self.log, self._log_start)) if line.strip()), "it said nothing"
-            )
-            raise RaftGossipError(f"{self.name} ended by itself with code {code}: {last.strip()}")
+            said = [line.strip() for line in read_lines(self.log, self._log_start) if line.strip()]
+            last = said[-1] if said else "it said nothing"
+            raise RaftGossipError(f"{self.name} ended by itself with code {code}: {last}")
 
     def kill(self) -> None:
         """kill -9."""
@@ -142,15 +138,11 @@ class Child:
         process, self._process = self._process, None
         if process is None:
             return
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.send_signal(number)
             process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            pass
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # whatever it has started itself, too
-        except ProcessLookupError:
-            pass
         process.wait()
         self._guardian.ended(process.pid)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sys
@@ -102,7 +103,7 @@ def run_demo(plan: Plan, files: tuple[Path, Path], environment: Mapping[str, str
     more = {"seconds": round((clock.now_ms() - started_ms) / 1000, 1), "seed": plan.seed, "version": __version__}
     written = document(outcome, more)
     save_json(files[1], written)
-    drawn = _draw(plan, outcome, curves, files[0])
+    drawn = _draw(plan, outcome, written, curves, files[0])
     _tell(outcome, written, files if drawn else files[1:], quiet)
     if not found:
         shutil.rmtree(folder, ignore_errors=True)
@@ -150,14 +151,17 @@ def _outcome(plan: Plan, story: Story, cast: Cast, baselines: BaselineWork) -> O
     )
 
 
-def _draw(plan: Plan, outcome: Outcome, curves: Baselines, path: Path) -> bool:
+def _draw(plan: Plan, outcome: Outcome, written: Mapping[str, object], curves: Baselines, path: Path) -> bool:
+    found = problems(outcome)
+    since = "since the leader died" if plan.kills else "between two epochs"
+    pause = f"longest pause {since} {written['stall_s']} s"
     marks = [
         Mark(position(outcome.epochs, event.at_s), event_text(event).partition("  ")[2], event.kind)
         for event in outcome.events
     ]
     picture = RunPicture(
         title=f"{plan.num_peers} peers train one model together: {plan.task.story}",
-        subtitle="no server; who is killed, and when, is marked",
+        subtitle=" · ".join(("no server", pause, found[0] if found else "all peers end with the same model")),
         accuracy=[each.accuracy for each in outcome.epochs],
         loss=[each.loss for each in outcome.epochs],
         alone=curves.alone_mean(),
@@ -196,6 +200,8 @@ def _check_writable(file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"cannot write to {file.parent}: {error.strerror}; give another --out") from None
+    if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise ConfigError(f"cannot write {file}: give another --out")
 
 
 @contextmanager

@@ -40,10 +40,10 @@ class View:
             self._live.update(_screen(self._plan, story), refresh=True)
             return
         num_epochs, num_events = self._num_told
-        for event in story.events[num_events:]:
-            self._console.print(f"    {event_text(event)}")
-        for seen in story.epochs[num_epochs:]:
-            self._console.print("  ".join(_aligned(seen)))
+        lines = [(seen.closed_at_s, "  ".join(_aligned(seen))) for seen in story.epochs[num_epochs:]]
+        lines += [(event.at_s, f"    {event_text(event)}") for event in story.events[num_events:]]
+        for _, line in sorted(lines):
+            self._console.print(line)
         self._num_told = len(story.epochs), len(story.events)
 
 

@@ -14,6 +14,10 @@ SHARED, POOLED, ALONE, LOSS = "#0b6e99", "#2f9e44", "#e8820c", "#6741d9"
 MARK_COLOURS = {"kill": "#d6336c", "restart": "#2f9e44", "back": "#0b6e99"}
 SIZE_INCHES = (11.0, 8.2)
 DOTS_PER_INCH = 150
+MARK_LEVELS = 4
+"""So many texts fit above one another over the picture."""
+CHARACTER_WIDTH, LEVEL_HEIGHT = 0.0087, 0.05
+"""Of the texts there, as parts of the upper picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ def draw_run(path: Path, picture: RunPicture) -> None:
     figure = Figure(figsize=SIZE_INCHES, facecolor=PAPER)
     heights = {"height_ratios": [3.4, 1.2, 0.28 * len(picture.nodes) + 0.15], "hspace": 0.16}
     top, middle, bottom = figure.subplots(3, 1, sharex=True, gridspec_kw=heights)
-    figure.subplots_adjust(left=0.085, right=0.83, top=0.83, bottom=0.075)
+    figure.subplots_adjust(left=0.085, right=0.83, top=0.80, bottom=0.075)
     _draw_accuracy(top, picture)
     _draw_loss(middle, picture)
     _draw_participation(bottom, picture)
@@ -114,7 +118,8 @@ def _draw_participation(axes: Any, picture: RunPicture) -> None:
             axes.barh(row, 0.86, left=index + 0.57, height=0.66, color=colour, alpha=0.75, linewidth=0, zorder=2)
     for index, leader in enumerate(picture.leaders):
         if leader in rows:
-            axes.plot(index + 1, rows[leader], marker="*", markersize=8, color=PAPER, markeredgewidth=0, zorder=4)
+            colour = PAPER if leader in picture.participants[index] else SHARED
+            axes.plot(index + 1, rows[leader], marker="*", markersize=8, color=colour, markeredgewidth=0, zorder=4)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_yticks(range(len(rows)), [f"peer {node}" for node in picture.nodes])
     _dress(axes, "")
@@ -126,21 +131,18 @@ def _draw_participation(axes: Any, picture: RunPicture) -> None:
 
 
 def _write_marks(axes: Any, marks: Sequence[Mark]) -> None:
-    """The texts above the picture, slanted and at two heights, so that neighbours do not cover each other."""
-    for index, mark in enumerate(marks):
-        axes.annotate(
-            mark.text,
-            (mark.position, 1.0),
-            xycoords=axes.get_xaxis_transform(),
-            xytext=(0, 4 + 17 * (index % 2)),
-            textcoords="offset points",
-            rotation=12,
-            fontsize=9,
-            color=MARK_COLOURS[mark.kind],
-            ha="left",
-            va="bottom",
-            rotation_mode="anchor",
-        )
+    """The texts above the picture; each stands above those that begin before it ends: no line crosses a text."""
+    low, high = axes.get_xlim()
+    character = CHARACTER_WIDTH * (high - low)
+    levels: list[tuple[float, int]] = []
+    for mark in sorted(marks, key=lambda mark: -mark.position):
+        end = mark.position + character * (len(mark.text) + 2)
+        level = min(max((1 + level for start, level in levels if start < end), default=0), MARK_LEVELS - 1)
+        levels.append((mark.position, level))
+        top = 1.02 + LEVEL_HEIGHT * level
+        colour, where = MARK_COLOURS[mark.kind], axes.get_xaxis_transform()
+        axes.plot([mark.position] * 2, [1.0, top + 0.035], color=colour, linewidth=1.2, transform=where, clip_on=False)
+        axes.text(mark.position + character, top, mark.text, color=colour, transform=where, fontsize=9, va="bottom")
 
 
 def _label_right(axes: Any, labels: Sequence[tuple[float, str, str, str]]) -> None:

@@ -25,6 +25,7 @@ from raftgossip.cli.demo_summary import (
     stall_s,
 )
 from raftgossip.errors import ConfigError
+from raftgossip.observe.plots import Mark, RunPicture, draw_run
 
 
 def epoch(number: int, closed_at_s: float | None = None, outcome: str = "closed") -> SeenEpoch:
@@ -51,6 +52,20 @@ def outcome(*epochs: SeenEpoch) -> Outcome:
     )
 
 
+PICTURE = RunPicture(
+    title="two epochs",
+    subtitle="of two peers",
+    accuracy=[0.8, 0.9],
+    loss=[0.5, 0.4],
+    alone=[0.5, 0.6],
+    alone_range=([0.4, 0.5], [0.6, 0.7]),
+    pooled=[0.9, 0.95],
+    target=0.8,
+    participants=[(1, 2), (2,)],
+    leaders=[1, 2],
+    nodes=(1, 2),
+    marks=[Mark(1.2, "kill -9 the leader, node 1", "kill"), Mark(1.3, "kill -9 the gateway", "kill")],
+)
 GOOD = outcome(epoch(1), epoch(2), epoch(3))
 
 
@@ -127,6 +142,25 @@ def test_results_go_where_they_are_asked_to(tmp_path: Path) -> None:
 def test_a_demo_that_cannot_be_shown_is_refused(task: str, peers: int, epochs: int, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         make_plan(task, peers, epochs, 0, kills=True)
+
+
+def test_a_result_that_cannot_be_written_is_said_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "run.json").mkdir()
+    ended = run_demo("--out", str(tmp_path / "run"))
+    assert ended.returncode == 2
+    assert "run.json" in ended.stderr
+
+
+def test_without_matplotlib_a_picture_names_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ConfigError, match=r"pip install 'raftgossip\[observe\]'"):
+        draw_run(tmp_path / "run.png", PICTURE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_picture_is_drawn_even_where_values_are_missing(tmp_path: Path) -> None:
+    draw_run(tmp_path / "run.png", replace(PICTURE, accuracy=[None, 0.9], loss=[None, None]))
+    assert (tmp_path / "run.png").read_bytes().startswith(b"\x89PNG")
 
 
 def run_demo(*arguments: str) -> subprocess.CompletedProcess[str]:
