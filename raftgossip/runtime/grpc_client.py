@@ -34,7 +34,8 @@ REDIAL_S = (0.05, 0.5)
 CHANNEL_OPTIONS = (
     # A peer that comes back should be reached at once, not after gRPC's default back-off of up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # This is also how long one attempt may take, up to the first answer: a busy or distant peer needs time.
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.max_receive_message_length", 4 * 1024 * 1024),
     # Peers are dialled directly: a proxy of the environment must not see model weights.
