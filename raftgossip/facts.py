@@ -48,7 +48,7 @@ class PeerCaughtUp:
 
 @dataclass(frozen=True, slots=True)
 class ConfigurationChanged:
-    """The Raft configuration in force since `index`."""
+    """The Raft configuration that stands at `index` of the log is committed."""
 
     voters: tuple[NodeId, ...]
     learners: tuple[NodeId, ...]

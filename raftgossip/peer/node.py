@@ -151,6 +151,7 @@ class Node:
             clock=parts.clock,
             threads=parts.work,
             on_rest=self._pulse,
+            tell=lambda text: parts.emit(Notice(text)),
         )
 
     # --- life

@@ -58,6 +58,8 @@ class Peer:
         Raises:
             ConfigError: an unknown keyword, or a value out of range; names the key.
         """
+        if not isinstance(task, LearningTask):
+            raise ConfigError(f"task is {task!r}; it must be an instance of a class derived from LearningTask")
         if config is not None and settings:
             raise ConfigError("give either a config or keywords, not both")
         self.config = config if config is not None else make_config(task_name=type(task).__name__, **settings)
@@ -234,7 +236,7 @@ def _open_store(data_dir: Path | None) -> Storage:
 
 def _split_listen(listen: str) -> tuple[str, int]:
     """`host:port`, where port 0, or none, picks a free one."""
-    host, _, port_text = listen.rpartition(":") if ":" in listen else (listen, "", "0")
+    host, _, port_text = listen.rpartition(":") if ":" in listen or listen.isdecimal() else (listen, "", "0")
     if not host or not port_text.isdecimal() or int(port_text) > 65535:
         raise ConfigError(f"cannot listen on {listen!r}: give host:port, e.g. 127.0.0.1:0 for any free port")
     return host.removeprefix("[").removesuffix("]"), int(port_text)

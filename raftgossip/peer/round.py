@@ -68,8 +68,9 @@ class Round:
         clock: Clock,
         threads: Executor,
         on_rest: Callable[[], None],
+        tell: Callable[[str], None],
     ) -> None:
-        """`on_rest` is called whenever there is nothing more to do for now."""
+        """`on_rest` is called whenever there is nothing more to do for now; `tell` takes sentences for the operator."""
         self._node_id = node_id
         self._cluster_id = cluster_id
         self._trainer = trainer
@@ -81,6 +82,7 @@ class Round:
         self._clock = clock
         self._threads = threads
         self._on_rest = on_rest
+        self._tell = tell
         self._changed = asyncio.Event()
         self._active: tuple[int, int, Cancellation] | None = None
         self._candidate: _Candidate | None = None
@@ -185,7 +187,7 @@ class Round:
         try:
             fetched = await fetch_closed_model(self._source, others, view.specification.num_elements)
         except TransportError as error:
-            self.message = str(error)
+            self._complain(str(error))
             await asyncio.sleep(RETRY_CATCH_UP_S)  # a holder may be restarting; the ledger may have moved on
             return None
         self.message = ""
@@ -213,7 +215,7 @@ class Round:
         except TrainingStopped:
             return
         except TrainingFailed as error:
-            self.message = str(error)
+            self._complain(f"epoch {opened.epoch}: {error}")
             await self._report(opened.epoch, opened.attempt, error=str(error))
             return
         finally:
@@ -237,7 +239,7 @@ class Round:
         plan = epoch_plan(spec, opened.participants, opened.epoch)
         if plan.digest != opened.plan_digest:
             reason = "this node derives another exchange plan than the leader: do all nodes run the same version?"
-            self.message = reason
+            self._complain(reason)
             await self._report(opened.epoch, opened.attempt, error=reason)
             return
         self.phase = "exchanging"
@@ -267,6 +269,7 @@ class Round:
             try:
                 digest, metrics = await self._in_thread(self._judge, result.model)
             except TrainingFailed as error:
+                self._complain(f"epoch {opened.epoch}: {error}")
                 await self._report(opened.epoch, opened.attempt, result, error=str(error))
                 return
             self._candidate = _Candidate(opened.epoch, opened.attempt, digest, result.model, metrics)
@@ -301,6 +304,12 @@ class Round:
             error=error[:1000],
         )
         await self._propose(report, lambda: self._still_open(epoch, attempt))
+
+    def _complain(self, text: str) -> None:
+        """Something went wrong here that a person should read, in `status` and, once, in the log."""
+        if text != self.message:
+            self._tell(text)
+        self.message = text
 
     def _still_open(self, epoch: int, attempt: int) -> bool:
         opened = self._view().open_epoch

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from raftgossip.core.raft.message import (
     AppendResponse,
@@ -27,7 +27,7 @@ from raftgossip.core.raft.message import (
 from raftgossip.core.raft.node import RaftStatus
 from raftgossip.core.raft.quorum import majority
 from raftgossip.facts import RoleChanged
-from raftgossip.ids import LogIndex, NodeId, Term
+from raftgossip.ids import NodeId, Term
 from raftgossip.sim.machine import Disk
 
 
@@ -50,6 +50,16 @@ class _Seen:
     """Hash over all applied entries, in order."""
     leads: Term | None = None
     """The term that it leads."""
+    configurations: list[tuple[int, Configuration]] = field(default_factory=list)
+    """In its log, by index."""
+
+    def note_configurations(self, entries: Sequence[Entry]) -> None:
+        """These entries replace everything from the first one's index on."""
+        if entries:
+            self.configurations = [each for each in self.configurations if each[0] < entries[0].index]
+        for entry in entries:
+            if entry.kind is EntryKind.CONFIGURATION:
+                self.configurations.append((entry.index, Configuration.decode(entry.data)))
 
 
 class Checks:
@@ -102,6 +112,7 @@ class Checks:
         disk = self._disks[node_id]
         voted_for = disk.hard_state.voted_for if disk.hard_state is not None else None
         seen = _Seen([entry.term for entry in disk.entries], disk.term, voted_for)
+        seen.note_configurations(disk.entries)
         seen.saved_commit_index = disk.hard_state.commit_index if disk.hard_state is not None else 0
         self._seen[node_id] = seen
 
@@ -126,6 +137,9 @@ class Checks:
                     self._check_election(node_id, fact.term, seen)
         if ready.committed:
             self._check_committed(node_id, seen, ready.committed)
+        if seen.leads is not None:
+            pending = [index for index, _ in seen.configurations if index > seen.commit_index]
+            assert len(pending) <= 1, f"one change at a time (4.1): leader {node_id} has {pending} uncommitted"
 
     def sent(self, message: Message) -> None:
         """A message leaves its sender: what it promises must be on the sender's disk."""
@@ -166,6 +180,7 @@ class Checks:
         assert first > seen.commit_index, f"node {node_id} replaces the committed entry {first}"
         self._note_entries(ready.entries, seen.terms[first - 2] if first > 1 else Term(0))
         seen.terms[first - 1 :] = [entry.term for entry in ready.entries]
+        seen.note_configurations(ready.entries)
 
     def _note_entries(self, entries: Sequence[Entry], previous_term: Term) -> None:
         """Log matching (3.5): an index and a term have one content and one predecessor, for ever."""
@@ -218,27 +233,21 @@ class Checks:
         fresh = [entry for entry in committed if entry.index > len(self._committed)]
         if fresh:
             self._note_committed(fresh)
-            self._check_durable(node_id, committed[0].index, fresh[-1])
+            self._check_durable(node_id, seen, fresh[-1])
 
-    def _check_durable(self, node_id: NodeId, first_index: LogIndex, last: Entry) -> None:
+    def _check_durable(self, node_id: NodeId, seen: _Seen, last: Entry) -> None:
         """A majority of the voters has the last new entry on disk (and, by log matching, all before it).
 
-        A node counts by the configuration in force there: the newest before `first_index`, or one that is among what it
-        commits now. It may be one change behind the cluster, not two: only neighbours' majorities always overlap.
+        A node counts by the newest configuration in its log; by the one before it if that was appended only after the
+        count, in the same batch.
         """
         holders: list[NodeId] = []
-        for place in (-1, -2, -3):
-            if -place > len(self._configurations):
-                break
-            index, configuration = self._configurations[place]
-            if index < last.index:
-                holders = [voter for voter in configuration.voters if self._disks[voter].holds(last)]
-                if len(holders) >= majority(len(configuration.voters)):
-                    return
-            if index < first_index:
-                break
+        for _, configuration in seen.configurations[-2:]:
+            holders = [voter for voter in configuration.voters if self._disks[voter].holds(last)]
+            if len(holders) >= majority(len(configuration.voters)):
+                return
         raise AssertionError(
-            f"node {node_id} commits {last.index}/{last.term}, durable on {holders} of {self.configuration.voters} only"
+            f"node {node_id} commits {last.index}/{last.term}, durable on {holders} of {configuration.voters} only"
         )
 
     def _note_committed(self, entries: Sequence[Entry]) -> None:

@@ -23,6 +23,9 @@ from raftgossip.ids import Epoch, NodeId
 FAILURE_BACKOFF_MS = (500, 10_000)
 """The pause before an epoch after two failed ones in a row, doubled with each further failure, and its maximum."""
 
+MAX_ERRORS = 500
+"""Characters of the participants' own errors in the reason of a failed epoch."""
+
 PlanFunction = Callable[[RunSpec, tuple[NodeId, ...], Epoch, int], tuple[bytes, bool]]
 """(specification, participants, epoch, attempt) -> (digest of the plan, whether it is exact)."""
 
@@ -299,6 +302,9 @@ class Coordinator:
     def _retry(self, spec: RunSpec, opened: OpenEpochState, out: frozenset[NodeId]) -> Command:
         survivors = tuple(node for node in opened.participants if node not in out)
         without = f"without {', '.join(map(str, sorted(out)))}" if out else "nobody to blame"
+        errors = "; ".join(f"node {report.node_id}: {report.error}" for report in opened.reports if report.error)
+        if errors:
+            without = f"{without}; {errors[:MAX_ERRORS]}"
         if len(survivors) < spec.min_participants:
             reason = f"{len(survivors)} of at least {spec.min_participants} participants are left ({without})"
             return self._fail(opened, reason)

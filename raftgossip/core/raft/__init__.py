@@ -18,7 +18,7 @@ the same (index, term) are equal up to there.
 all before it are committed with it. A new leader appends an empty entry at once (6.4), to commit what it inherited.
 
 **Membership** (4; `membership.py`). Voters decide; learners only receive the log. A change is an entry itself, one
-voter at a time, and is in force when it is committed.
+voter at a time, and decides as soon as it stands in a node's log.
 
 **Shape** (`node.py`). `RaftNode` is a `Core`: events in, a `Ready` of effects out, no clock, disk or network.
 `state.py` has the variables of Figure 2, `log.py` the entries, `message.py` all values, `config.py` the settings,

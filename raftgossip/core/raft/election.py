@@ -28,7 +28,7 @@ class Tally:
         self.answers.setdefault(node_id, granted)
 
     def result(self, state: RaftState) -> VoteResult:
-        """How it stands among the voters of the configuration in force."""
+        """How it stands among the voters of the newest configuration in the log."""
         return vote_result(state.configuration.voters, self.answers)
 
 

@@ -1,18 +1,16 @@
 """Configurations: the founding one, which change may follow which, and when a change takes effect.
 
 Changes go one voter at a time (thesis section 4.1), so that a majority of the old and one of the new configuration
-always share a voter. Where the thesis lets a server use a configuration as soon as it is in its log, here it is in
-force once it is committed and handed out to be applied, as in etcd. Three rules make that safe:
+always share a voter. A configuration decides from the moment that it stands in a node's log, committed or not, and
+stops deciding when it is cut off again. Counting only by committed ones, as etcd does, is safe too, but it lets a
+cluster stop for good: the leader that committed "2 -> 3 voters" dies before it told the others so, and the survivors,
+a majority of three, count as one of two. Two rules make it safe:
 
-1. A leader proposes a change only after the one before it is in force there (one at a time), and only after it has
-   committed an entry of its own term (Ongaro, raft-dev 2015, "bug in single-server membership changes").
-2. A message that carries a change also carries a commit index that covers the change before it, since the leader knew
-   that much when it appended. So whoever has change n + 1 in its log uses change n or a later one, never an older one.
-3. The commit index is saved in the same transaction as entries; so rule 2 also holds after a restart.
+1. A leader proposes a change only after the one before it is committed (one at a time).
+2. … and only after it has committed an entry of its own term (Ongaro, raft-dev 2015, "bug in single-server membership
+   changes").
 
-A candidate with change n as the newest in its log thus counts by change n - 1 or n. If n + 1 is committed anywhere, it
-is so by a majority of n, which shares a voter with every majority of n - 1 and of n; that voter has the longer log and
-refuses. So no two majorities that decide without knowing of each other exist.
+A server that is being removed may stand until that is committed (section 4.2.2), though its own vote does not count.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ def refusal_of_change(state: RaftState, proposed: Configuration) -> str | None:
 
 
 def has_pending_change(state: RaftState) -> bool:
-    """Whether a configuration stands in the log that is not in force yet."""
+    """Whether a configuration stands in the log that is not committed yet."""
     uncommitted = state.log.span(LogIndex(state.commit_index + 1), state.log.last_index)
     return any(entry.kind is EntryKind.CONFIGURATION for entry in uncommitted)
 
@@ -49,18 +47,28 @@ def is_single_change(current: Configuration, proposed: Configuration) -> bool:
     return len(set(current.voters) ^ set(proposed.voters)) <= 1
 
 
-def take_effect(state: RaftState, entry: Entry) -> ConfigurationChanged:
-    """Put a committed configuration in force."""
-    state.configuration = Configuration.decode(entry.data)
-    return ConfigurationChanged(state.configuration.voters, state.configuration.learners, entry.index)
+def is_readable(entry: Entry) -> bool:
+    """Whether it is no configuration, or one that can be decoded."""
+    if entry.kind is EntryKind.CONFIGURATION:
+        try:
+            Configuration.decode(entry.data)
+        except ValueError:
+            return False
+    return True
+
+
+def committed_fact(entry: Entry) -> ConfigurationChanged:
+    """What to tell when a configuration is committed."""
+    configuration = Configuration.decode(entry.data)
+    return ConfigurationChanged(configuration.voters, configuration.learners, entry.index)
 
 
 def restore_committed(state: RaftState, commit_index: LogIndex) -> tuple[list[Entry], ConfigurationChanged | None]:
-    """After a restart: hand out what is known to be committed again; the newest configuration in it is in force."""
+    """After a restart: hand out what is known to be committed again, and find the configurations in the log."""
     state.commit_index = min(commit_index, state.log.last_index)
     committed = state.log.span(LogIndex(1), state.commit_index)
-    changed: ConfigurationChanged | None = None
-    for entry in committed:
-        if entry.kind is EntryKind.CONFIGURATION:
-            changed = take_effect(state, entry)
-    return committed, changed
+    entries = state.log.span(LogIndex(1), state.log.last_index)
+    changes = [entry for entry in entries if entry.kind is EntryKind.CONFIGURATION]
+    state.configurations = [(entry.index, Configuration.decode(entry.data)) for entry in changes]
+    known = [entry for entry in changes if entry.index <= state.commit_index]
+    return committed, committed_fact(known[-1]) if known else None

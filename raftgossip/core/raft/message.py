@@ -20,7 +20,7 @@ class EntryKind(Enum):
     NOOP = 1
     """The first entry of a leader's term (thesis section 6.4): commits what earlier terms left behind. No data."""
     CONFIGURATION = 2
-    """An encoded `Configuration`, in force once applied."""
+    """An encoded `Configuration`; it decides as soon as it stands in a log."""
 
 
 @dataclass(frozen=True, slots=True)

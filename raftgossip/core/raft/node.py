@@ -251,7 +251,8 @@ class RaftNode:
 
     def _restart_election_timer(self) -> None:
         delay_ms = election.draw_timeout_ms(self._config, self._rng)
-        if self._state.configuration.voters == (self._state.node_id,):
+        state = self._state
+        if state.committed_configuration.voters == state.configuration.voters == (state.node_id,):
             delay_ms = 0
         self._election_due_ms = self._state.now_ms + delay_ms
 
@@ -354,7 +355,9 @@ class RaftNode:
         """Put an entry of this term at the log's end; `ready` sends it, so that one message carries many."""
         state = self._state
         entry = Entry(LogIndex(state.log.last_index + 1), state.term, kind, data)
-        state.log.append(entry)
+        state.append(entry)
+        if kind is EntryKind.CONFIGURATION and self._leadership is not None:
+            self._leadership.follow(state)
         return entry
 
     # --- commitment
@@ -368,28 +371,27 @@ class RaftNode:
             self._commit(index)
 
     def _commit(self, index: LogIndex) -> None:
-        """Hand out the entries up to `index` as committed; configurations among them take effect."""
+        """Hand out the entries up to `index` as committed."""
         state = self._state
         for entry in state.log.span(LogIndex(state.commit_index + 1), index):
             state.commit_index = entry.index
             self._effects.committed.append(entry)
             if entry.kind is EntryKind.CONFIGURATION:
-                self._on_configuration_in_force(entry)
+                self._on_configuration_committed(entry)
 
-    def _on_configuration_in_force(self, entry: Entry) -> None:
+    def _on_configuration_committed(self, entry: Entry) -> None:
         state = self._state
-        before = state.configuration
         if self._leadership is not None:
             # Who is removed by this entry learns it now or never: nobody sends to it afterwards.
             self._leadership.heartbeat(state, self._effects)
-        self._effects.facts.append(membership.take_effect(state, entry))
+        self._effects.facts.append(membership.committed_fact(entry))
         if self._leadership is not None:
             self._leadership.follow(state)
         if self._leadership is not None and not state.is_voter:
             self._on_step_down()
         if not state.is_voter and state.role is not Role.FOLLOWER:
             self._become_follower(state.term)
-        elif state.configuration.voters == (state.node_id,) != before.voters:
+        elif self._leadership is None and state.committed_configuration.voters == (state.node_id,):
             self._restart_election_timer()
 
     # --- messages

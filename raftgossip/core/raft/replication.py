@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from raftgossip.core.raft.config import RaftConfig
 from raftgossip.core.raft.effects import Effects
+from raftgossip.core.raft.membership import is_readable
 from raftgossip.core.raft.message import AppendRequest, AppendResponse, Configuration
 from raftgossip.core.raft.progress import Flow, Progress
 from raftgossip.core.raft.quorum import majority_value
@@ -20,10 +21,12 @@ from raftgossip.ids import LogIndex, NodeId, Term
 
 
 def is_well_formed(request: AppendRequest, term: Term) -> bool:
-    """Whether the entries follow `previous_index` without a gap, in terms that do not fall or pass `term`."""
+    """Whether the entries are readable and follow `previous_index` without a gap, in terms that do not fall or pass
+    `term`.
+    """
     index, last_term = request.previous_index, request.previous_term
     for entry in request.entries:
-        if entry.index != index + 1 or not last_term <= entry.term <= term:
+        if entry.index != index + 1 or not last_term <= entry.term <= term or not is_readable(entry):
             return False
         index, last_term = entry.index, entry.term
     return True
@@ -58,9 +61,9 @@ def _merge(state: RaftState, request: AppendRequest) -> None:
                 raise RuntimeError(
                     f"node {state.node_id}: the leader of term {state.term} replaces the committed entry {entry.index}"
                 )
-            log.truncate_from(entry.index)
+            state.truncate_from(entry.index)
         for missing in request.entries[position:]:
-            log.append(missing)
+            state.append(missing)
         return
 
 
@@ -97,12 +100,9 @@ class Leadership:
         return self._followers
 
     def follow(self, state: RaftState) -> None:
-        """Keep progress for exactly the other members of the configuration in force; newcomers start from nothing."""
-        members = sorted(state.configuration.voters + state.configuration.learners)
+        """Keep progress for exactly the other members; newcomers start from nothing."""
         self._followers = {
-            node_id: self._followers.get(node_id) or self._new_progress(state)
-            for node_id in members
-            if node_id != state.node_id
+            node_id: self._followers.get(node_id) or self._new_progress(state) for node_id in _others(state)
         }
 
     def _new_progress(self, state: RaftState) -> Progress:
@@ -241,7 +241,13 @@ class Leadership:
 
     def check_invariants(self, state: RaftState) -> None:
         """Assert what the class promises."""
-        members = state.configuration.voters + state.configuration.learners
-        assert list(self._followers) == sorted(node_id for node_id in members if node_id != state.node_id)
+        assert list(self._followers) == _others(state)
         for progress in self._followers.values():
             progress.check_invariants(state.log.last_index, self._config.max_inflight)
+
+
+def _others(state: RaftState) -> list[NodeId]:
+    """Whom a leader sends to, in ascending order: whoever is removed, too, until that is committed."""
+    deciding = (state.configuration, state.committed_configuration)
+    members = {node_id for each in deciding for node_id in each.voters + each.learners}
+    return sorted(members - {state.node_id})

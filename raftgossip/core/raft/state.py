@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from raftgossip.core.raft.log import Log
-from raftgossip.core.raft.message import Configuration
+from raftgossip.core.raft.message import Configuration, Entry, EntryKind
 from raftgossip.ids import LogIndex, NodeId, Term
 
 
@@ -39,8 +39,8 @@ class RaftState:
     """The newest entry known to be committed. Saved along with entries; see `HardState.commit_index` for why."""
     applied_index: LogIndex = LogIndex(0)
     """The newest entry that the state machine has taken."""
-    configuration: Configuration = field(default_factory=lambda: Configuration(()))
-    """The newest committed configuration: the one that decides. Empty: this node was never let in."""
+    configurations: list[tuple[LogIndex, Configuration]] = field(default_factory=list)
+    """All configurations in the log, by index."""
     role: Role = Role.FOLLOWER
     leader: NodeId | None = None
     """Who leads `term`, as far as known."""
@@ -49,9 +49,35 @@ class RaftState:
     now_ms: int = 0
 
     @property
+    def configuration(self) -> Configuration:
+        """The newest configuration in the log, committed or not: the one that decides. Empty: never let in."""
+        return self.configurations[-1][1] if self.configurations else Configuration(())
+
+    @property
+    def committed_configuration(self) -> Configuration:
+        """The newest one that is known to be committed."""
+        known = (each for index, each in reversed(self.configurations) if index <= self.commit_index)
+        return next(known, Configuration(()))
+
+    @property
     def is_voter(self) -> bool:
-        """Whether this node may stand, as far as it knows."""
-        return self.node_id in self.configuration.voters
+        """Whether this node may stand, as far as it knows.
+
+        Also while its removal is not committed: the others may need it to get that far (thesis section 4.2.2).
+        """
+        return self.node_id in self.configuration.voters or self.node_id in self.committed_configuration.voters
+
+    def append(self, entry: Entry) -> None:
+        """Put an entry at the log's end; a configuration decides from now on."""
+        self.log.append(entry)
+        if entry.kind is EntryKind.CONFIGURATION:
+            self.configurations.append((entry.index, Configuration.decode(entry.data)))
+
+    def truncate_from(self, index: LogIndex) -> None:
+        """Drop the entry at `index` and all behind it; the configuration before them decides again."""
+        self.log.truncate_from(index)
+        while self.configurations and self.configurations[-1][0] >= index:
+            self.configurations.pop()
 
     @property
     def shown_role(self) -> str:

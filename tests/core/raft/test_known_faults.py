@@ -6,18 +6,28 @@ nothing is ever compacted. Its test holds what can be held now: an old request f
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
+from raftgossip.core.raft.config import RaftConfig
 from raftgossip.core.raft.message import (
     AppendRequest,
     Configuration,
     ConfigurationProposed,
+    Entry,
+    EntryKind,
+    HardState,
     Message,
+    Persisted,
     PreVoteRequest,
+    Received,
+    Tick,
     VoteRequest,
     VoteResponse,
 )
-from raftgossip.ids import NodeId
+from raftgossip.core.raft.node import RaftNode
+from raftgossip.ids import LogIndex, NodeId, Term
 from tests.core.raft.lone_node import LoneNode, append, appended, entry, vote_request
 
 
@@ -140,4 +150,34 @@ def test_7_nothing_is_assumed_of_a_joiners_log_before_it_acknowledged() -> None:
     node.receive(2, 2, appended(4, sequence=4))
     node.propose()
     node.receive(2, 2, appended(5, sequence=4))
-    assert node.node.status().commit_index == 4, "two of four hold entry 5; the joiner's silence is no third"
+    assert node.node.status().commit_index == 3, "two of four hold entries 4 and 5; the joiner's silence is no third"
+
+
+def test_survivors_of_a_leader_that_could_not_tell_of_a_new_voter_elect_one_of_theirs() -> None:
+    """The leader commits "2 -> 3 voters" and dies before anybody hears of it: two of three must be enough."""
+    one, two, three = NodeId(1), NodeId(2), NodeId(3)
+    changes = (Configuration((one, two), (three,)), Configuration((one, two, three)))
+    entries = [
+        Entry(LogIndex(place), Term(1), EntryKind.CONFIGURATION, change.encode())
+        for place, change in enumerate(changes, 1)
+    ]
+    saved = HardState(Term(1), None, LogIndex(1))
+    nodes = {
+        node_id: RaftNode(node_id, RaftConfig(), random.Random(node_id), hard_state=saved, entries=entries)
+        for node_id in (two, three)
+    }
+    for now_ms in range(0, 10_000, 10):
+        for node in nodes.values():
+            due_ms = node.deadline_ms()
+            if due_ms is not None and due_ms <= now_ms:
+                node.handle(Tick(), now_ms)
+        for node in nodes.values():
+            while (ready := node.ready()) is not None:
+                if ready.entries:
+                    node.handle(Persisted(ready.entries[-1].index), now_ms)
+                for message in ready.messages:
+                    if message.receiver in nodes:
+                        nodes[message.receiver].handle(Received(message), now_ms)
+        if any(node.status().role == "leader" for node in nodes.values()):
+            return
+    raise AssertionError("nobody leads, though two of three voters are there")
