@@ -25,9 +25,22 @@ class Models:
         self._lock = threading.Lock()
         self._memory: OrderedDict[bytes, FloatVector] = OrderedDict()
         self._closed = store.digests() if store is not None else []
+        self._saved = b""
+        """The model that was written last."""
 
     def offer(self, digest: bytes, vector: FloatVector) -> None:
-        """Hold a model in memory that may become the epoch's: neighbours can fetch it as soon as the epoch closes."""
+        """Hold a model that may become the epoch's, durably: once it is reported the epoch may close with it, and if
+        all peers are killed then, somebody must still have it. Blocks on the disk.
+
+        Raises:
+            StorageError: the disk failed.
+        """
+        if self._store is not None:
+            self._store.save(vector, self._schema)
+            self._saved = digest
+        self._hold(digest, vector)
+
+    def _hold(self, digest: bytes, vector: FloatVector) -> None:
         vector.flags.writeable = False
         with self._lock:
             self._memory[digest] = vector
@@ -42,10 +55,10 @@ class Models:
         Raises:
             StorageError: the disk failed.
         """
-        self.offer(digest, vector)
+        if digest != self._saved:
+            self.offer(digest, vector)
         if self._store is None:
             return
-        self._store.save(vector, self._schema)
         self._closed = [*(kept for kept in self._closed if kept != digest), digest][-self._keep :]
         self._store.prune(self._closed)
 

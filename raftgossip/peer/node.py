@@ -71,6 +71,7 @@ from raftgossip.update import vector_digest
 LINGER_S = 3.0
 """A peer that exits when the run is finished stays so long, so that the others learn of the end and fetch the model."""
 HAND_OVER_S = 1.5
+LEAVE_S = 5.0
 JOIN_PROPOSAL_MS = 4_000
 
 
@@ -412,6 +413,11 @@ class Node:
             raise NoQuorum("no majority confirmed the leaving within 10 s; this node stays")
         if not answer.applied:
             raise CommandRefused(answer.reason)
+        try:  # the others may need this node's vote for the change that ends it
+            async with asyncio.timeout(LEAVE_S):
+                await self._until(self._is_no_member)
+        except TimeoutError:
+            pass
         for discovery in self._parts.discoveries:
             try:
                 await discovery.leave(self._id)
@@ -420,6 +426,10 @@ class Node:
         self._left = True
         self._pulse()
         return f"node {self._id} left the cluster"
+
+    def _is_no_member(self) -> bool:
+        configuration = self._raft.status().configuration
+        return self._id not in configuration.voters + configuration.learners
 
     def record(self, epoch: Epoch) -> EpochRecord | None:
         """One ended epoch; None: it has not ended yet."""

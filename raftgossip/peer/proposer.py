@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 
 from raftgossip.core.epoch.command import Command, Envelope
-from raftgossip.errors import Busy, NoQuorum, NotLeader, TransportError
+from raftgossip.errors import Busy, NoQuorum, NotLeader, RemoteError, TransportError
 from raftgossip.ids import NodeId
 from raftgossip.runtime.grpc_client import PeerLinks
 from raftgossip.runtime.raft_host import RaftHost
@@ -59,8 +59,8 @@ class Proposer:
                 except NotLeader as error:
                     if error.leader is not None and error.leader != self._node_id:
                         self._leader = NodeId(error.leader)
-                except (NoQuorum, Busy, TransportError):
-                    pass
+                except (NoQuorum, Busy, TransportError, RemoteError):
+                    pass  # whatever stands at the leader's old address may answer anything; `wanted` ends it
                 pause_s = min(2 * pause_s, PAUSE_S[1])
                 await self._pause(pause_s)
         finally:

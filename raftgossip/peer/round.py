@@ -15,6 +15,7 @@ from typing import TypeVar
 from raftgossip.core.epoch.command import Command, EpochRecord, FailedEdge, OpenEpochState, ReportEpoch
 from raftgossip.core.epoch.config import RunSpec
 from raftgossip.core.epoch.ledger import LedgerView
+from raftgossip.core.epoch.sightings import Sightings
 from raftgossip.errors import TrainingFailed, TrainingStopped, TransportError
 from raftgossip.ids import Epoch, NodeId
 from raftgossip.learning.algorithm import Algorithm, State, make_algorithm
@@ -87,6 +88,7 @@ class Round:
         self._active: tuple[int, int, Cancellation] | None = None
         self._candidate: _Candidate | None = None
         self._left_out_of = 0
+        self._sightings = Sightings()
         self.model: FloatVector | None = None
         self.model_digest = b""
         self.settled_epoch = -1
@@ -98,7 +100,9 @@ class Round:
 
     def notify(self) -> None:
         """The ledger moved: stop what is obsolete and look again. Never blocks."""
-        opened = self._view().open_epoch
+        view = self._view()
+        opened = view.open_epoch
+        self._sightings.observe(view, self._clock.now_ms())
         if opened is not None:
             self._hub.advance(opened.epoch, opened.attempt)
         if self._active is not None:
@@ -227,6 +231,8 @@ class Round:
             await self._run_attempt(spec, attempt, algorithm, state, deadline_ms)
             attempt = await self._until_moved(attempt.epoch, attempt.attempt)
             deadline_ms = self._clock.now_ms()
+            if attempt is not None and not self._sightings.trained.issuperset(attempt.participants):
+                deadline_ms = max(deadline_ms, started_ms + spec.train_deadline_ms)  # some may train still
 
     def _train(self, spec: RunSpec, epoch: int, algorithm: Algorithm, base: FloatVector, stop: Cancellation) -> State:
         seed = derive_seed(spec.seed, self._node_id, epoch, "train")
@@ -273,7 +279,7 @@ class Round:
                 await self._report(opened.epoch, opened.attempt, result, error=str(error))
                 return
             self._candidate = _Candidate(opened.epoch, opened.attempt, digest, result.model, metrics)
-            self._models.offer(digest, result.model)
+            await self._in_thread(self._models.offer, digest, result.model)
         await self._report(opened.epoch, opened.attempt, result, digest, metrics)
 
     def _judge(self, model: FloatVector) -> tuple[bytes, tuple[tuple[str, float], ...]]:
@@ -323,6 +329,8 @@ class Round:
         except asyncio.CancelledError:
             self.stop()
             await asyncio.wait([future])
+            if not future.cancelled():
+                future.exception()  # nobody else will look at it, and asyncio would complain about that
             raise
 
 

@@ -165,6 +165,8 @@ class PeerLinks:
             answer = await stub.Propose(request, timeout=timeout_ms / 1000)
         except grpc.aio.AioRpcError as error:
             raise error_from_rpc(error) from None
+        except asyncio.CancelledError:
+            raise _channel_closed(node_id) from None
         return ProposeAnswer(answer.index, answer.applied, answer.reason)
 
     async def fetch_model(
@@ -194,6 +196,8 @@ class PeerLinks:
                 held_bytes = end
         except grpc.aio.AioRpcError as error:
             raise error_from_rpc(error) from None
+        except asyncio.CancelledError:
+            raise _channel_closed(node_id) from None
         finally:
             call.cancel()
         return held_bytes
@@ -203,6 +207,15 @@ class PeerLinks:
         if link is None:
             raise TransportError(f"no address is known for node {node_id}")
         return pb_grpc.PeerServiceStub(link.open_channel())
+
+
+def _channel_closed(node_id: NodeId) -> BaseException:
+    """A call in flight ends like a cancelled task when its channel is closed under it (the peer moved, its stream
+    broke): unless somebody did cancel this task, that is a broken connection."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        return asyncio.CancelledError()
+    return TransportError(f"the connection to node {node_id} was closed")
 
 
 async def ask_to_join(address: Address, ask: JoinAsk, timeout_ms: int) -> JoinAnswer:

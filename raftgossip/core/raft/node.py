@@ -47,6 +47,11 @@ from raftgossip.facts import LeaderKnown, RoleChanged
 from raftgossip.ids import LogIndex, NodeId, Term
 
 
+MAX_TERM_JUMP = 1_000_000
+"""No cluster holds so many elections while a node is away: such a term is a mistake, and taking it over would use up
+the numbers for good."""
+
+
 @dataclass(frozen=True, slots=True)
 class FollowerStatus:
     """One other node, as the leader sees it."""
@@ -400,6 +405,8 @@ class RaftNode:
         """Drop what is not for this node or tells nothing, take over a newer term, and dispatch by kind of body."""
         state, body = self._state, message.body
         if message.receiver != state.node_id or message.sender == state.node_id:
+            return
+        if message.term > state.term + MAX_TERM_JUMP:
             return
         if isinstance(body, VoteRequest) and not body.is_transfer and election.hears_leader(state, self._config):
             # Thesis section 4.2.3: a server that was removed or cut off must not raise the term of a working cluster.

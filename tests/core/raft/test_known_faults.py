@@ -181,3 +181,9 @@ def test_survivors_of_a_leader_that_could_not_tell_of_a_new_voter_elect_one_of_t
         if any(node.status().role == "leader" for node in nodes.values()):
             return
     raise AssertionError("nobody leads, though two of three voters are there")
+
+
+def test_a_term_out_of_all_proportion_is_not_taken_over() -> None:
+    node = LoneNode()
+    node.receive(2, 2**61, VoteResponse(False))
+    assert node.node.status().term < 2**61
