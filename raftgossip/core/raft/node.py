@@ -46,7 +46,6 @@ from raftgossip.core.raft.state import RaftState, Role
 from raftgossip.facts import LeaderKnown, RoleChanged
 from raftgossip.ids import LogIndex, NodeId, Term
 
-
 MAX_TERM_JUMP = 1_000_000
 """No cluster holds so many elections while a node is away: such a term is a mistake, and taking it over would use up
 the numbers for good."""
