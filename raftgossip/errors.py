@@ -86,6 +86,11 @@ class StorageError(RaftGossipError):
     """The disk failed or holds damaged data: names the file. The process must stop."""
 
 
+class StorageFull(StorageError):
+    """No room is left on the disk: names the file. The process must stop; nothing that was confirmed is lost, and with
+    room it starts again where it was."""
+
+
 class TransportError(RaftGossipError):
     """A connection failed or broke. The other side may or may not have received what was sent."""
 

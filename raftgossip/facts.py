@@ -53,6 +53,8 @@ class ConfigurationChanged:
     voters: tuple[NodeId, ...]
     learners: tuple[NodeId, ...]
     index: LogIndex
+    outgoing: tuple[NodeId, ...] = ()
+    """Not empty: it is joint, and the leader will end that by itself."""
 
 
 @dataclass(frozen=True, slots=True)

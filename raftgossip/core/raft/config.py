@@ -29,6 +29,26 @@ class RaftConfig:
     """Unacknowledged messages with entries to one follower: pipelining against memory."""
     max_uncommitted: int = 4096
     """Entries that a leader lets wait for a majority; proposals above it are refused as `busy`."""
+    max_uncommitted_bytes: int = 64 << 20
+    """The same in bytes of data; a single larger command still goes while nothing waits."""
+    max_inflight_bytes: int = 16 << 20
+    """Bytes of unacknowledged entries to one follower; a single larger entry still goes, alone."""
+    snapshot_entries: int = 8192
+    """A snapshot is taken when so many entries were applied since the last: restart time against work."""
+    snapshot_bytes: int = 16 << 20
+    """... or so many bytes of them."""
+    snapshot_trailing: int = 1024
+    """Entries that a snapshot covers but that are kept, so that a follower slightly behind needs no snapshot."""
+    snapshot_chunk_bytes: int = 64 << 10
+    """Of a snapshot in one message. Small, since heartbeats queue behind it."""
+    snapshot_bytes_per_s: int = 64 << 20
+    """A leader sends a snapshot to one follower no faster than this."""
+    max_snapshot_bytes: int = 1 << 30
+    """A follower refuses a larger snapshot: it is held in memory."""
+    lease_drift_percent: int = 0
+    """0: every linearizable read asks a majority. Above: a leader answers alone while a majority heard it recently
+    enough, which is right only if no node's clock runs more than this faster or slower than real time (thesis section
+    6.4.1). Equal on all nodes."""
     unresponsive_after_ms: int = 1000
     """A leader calls a follower unresponsive after this time without an acknowledgement."""
     caught_up_lag: int = 16
@@ -37,8 +57,14 @@ class RaftConfig:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if type(value) is not int or value < 1:
-                raise ConfigError(f"{field.name} is {value!r}; it must be a whole number from 1 on")
+            least = 0 if field.name in ("lease_drift_percent", "snapshot_trailing") else 1
+            if type(value) is not int or value < least:
+                raise ConfigError(f"{field.name} is {value!r}; it must be a whole number from {least} on")
+        if self.lease_drift_percent >= 50:
+            raise ConfigError(
+                f"lease_drift_percent is {self.lease_drift_percent}; with clocks that differ by half and more no lease "
+                "is worth having: give 0 to 49"
+            )
         if self.election_min_ms < 3 * self.heartbeat_ms:
             raise ConfigError(
                 f"election_min_ms is {self.election_min_ms}; it must be at least three times heartbeat_ms "

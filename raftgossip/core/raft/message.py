@@ -5,6 +5,7 @@ Each field says who sets it and what the receiver may conclude.
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from enum import Enum
 
@@ -35,20 +36,40 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Who votes and who only receives the log. Sorted, disjoint; voters decide every quorum."""
+    """Who votes and who only receives the log. Each group is sorted; nobody is voter and learner at once."""
 
     voters: tuple[NodeId, ...]
     learners: tuple[NodeId, ...] = ()
+    outgoing: tuple[NodeId, ...] = ()
+    """Not empty while the change is joint (thesis section 4.3): the voters before it. Then nothing is decided without a
+    majority of both groups."""
 
     def __post_init__(self) -> None:
-        if tuple(sorted(set(self.voters))) != self.voters or tuple(sorted(set(self.learners))) != self.learners:
-            raise ValueError("voters and learners must be sorted and free of repetitions")
+        for group in (self.voters, self.learners, self.outgoing):
+            if tuple(sorted(set(group))) != group:
+                raise ValueError("voters, learners and outgoing voters must be sorted and free of repetitions")
         if set(self.voters) & set(self.learners):
             raise ValueError("a node is either a voter or a learner")
 
+    @property
+    def halves(self) -> tuple[tuple[NodeId, ...], ...]:
+        """The groups of which each must agree by majority."""
+        return (self.voters, self.outgoing) if self.outgoing else (self.voters,)
+
+    @property
+    def deciders(self) -> tuple[NodeId, ...]:
+        """Everybody whose vote counts, sorted."""
+        return tuple(sorted({*self.voters, *self.outgoing})) if self.outgoing else self.voters
+
+    @property
+    def members(self) -> tuple[NodeId, ...]:
+        """Everybody who gets the log, sorted."""
+        return tuple(sorted({*self.voters, *self.learners, *self.outgoing}))
+
     def encode(self) -> bytes:
-        """The entry data: decimal ids as `voters|learners`, e.g. `1,2,3|4`."""
-        return "|".join(",".join(str(node) for node in group) for group in (self.voters, self.learners)).encode()
+        """The entry data: decimal ids as `voters|learners`, e.g. `1,2,3|4`; with `|outgoing` behind it while joint."""
+        groups = (self.voters, self.learners, self.outgoing) if self.outgoing else (self.voters, self.learners)
+        return "|".join(",".join(str(node) for node in group) for group in groups).encode()
 
     @classmethod
     def decode(cls, data: bytes) -> Configuration:
@@ -57,11 +78,32 @@ class Configuration:
         Raises:
             ValueError: the bytes are not such an encoding.
         """
-        voters_text, learners_text = data.decode("ascii").split("|")
-        voters, learners = (
-            tuple(NodeId(int(part)) for part in text.split(",") if part) for text in (voters_text, learners_text)
-        )
-        return cls(voters, learners)
+        texts = data.decode("ascii").split("|")
+        if len(texts) not in (2, 3):
+            raise ValueError(f"a configuration has two or three groups, not {len(texts)}")
+        return cls(*(tuple(NodeId(int(part)) for part in text.split(",") if part) for text in texts))
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The state machine after the entry `last_index`, in place of the log up to there (thesis chapter 5).
+
+    The state is a function of the log and its encoding of the state, so all nodes' snapshots of one index are equal,
+    and a transfer that one leader began another can end.
+    """
+
+    last_index: LogIndex
+    last_term: Term
+    configuration: Configuration
+    """The newest configuration at or before `last_index`."""
+    data: bytes
+    checksum: int
+    """CRC-32 of `data`."""
+
+    @classmethod
+    def of(cls, last_index: LogIndex, last_term: Term, configuration: Configuration, data: bytes) -> Snapshot:
+        """A snapshot with its checksum."""
+        return cls(last_index, last_term, configuration, data, zlib.crc32(data))
 
 
 # --- bodies of messages
@@ -127,7 +169,63 @@ class TimeoutNow:
     """Thesis section 3.10: the leader asks its most caught-up follower to stand at once."""
 
 
-Body = PreVoteRequest | PreVoteResponse | VoteRequest | VoteResponse | AppendRequest | AppendResponse | TimeoutNow
+@dataclass(frozen=True, slots=True)
+class SnapshotChunk:
+    """A part of the leader's snapshot, for a follower that needs entries which the log no longer has (chapter 5).
+
+    Parts of one snapshot agree in index, term, length and checksum; parts of another one are never mixed in.
+    """
+
+    last_index: LogIndex
+    last_term: Term
+    configuration: Configuration
+    total_bytes: int
+    checksum: int
+    offset: int
+    data: bytes
+    sequence: int
+    """As in `AppendRequest`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotResponse:
+    """The follower holds `next_offset` bytes of this snapshot. A complete one is answered by an `AppendResponse`."""
+
+    last_index: LogIndex
+    last_term: Term
+    next_offset: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadIndexRequest:
+    """A follower asks the leader from which index on its state answers a read of now (thesis section 6.4)."""
+
+    context: int
+    """Chosen by the asking node, new for each question."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadIndexResponse:
+    """Sent after a majority confirmed the leader: whoever has applied up to `index` may answer the read."""
+
+    context: int
+    index: LogIndex
+
+
+Body = (
+    PreVoteRequest
+    | PreVoteResponse
+    | VoteRequest
+    | VoteResponse
+    | AppendRequest
+    | AppendResponse
+    | TimeoutNow
+    | SnapshotChunk
+    | SnapshotResponse
+    | ReadIndexRequest
+    | ReadIndexResponse
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +263,8 @@ class Proposed:
 
 @dataclass(frozen=True, slots=True)
 class ConfigurationProposed:
-    """Change one server's membership (thesis section 4.1): the new configuration differs by one voter at most."""
+    """Change the membership to this. A change of several voters goes through a joint configuration, which the leader
+    leaves by itself (thesis section 4.3)."""
 
     request_id: int
     configuration: Configuration
@@ -173,7 +272,7 @@ class ConfigurationProposed:
 
 @dataclass(frozen=True, slots=True)
 class Persisted:
-    """Everything of earlier Readys is durable up to `last_index`."""
+    """The oldest Ready with entries that was not reported yet is durable; its last entry is `last_index`."""
 
     last_index: LogIndex
 
@@ -186,11 +285,44 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True)
-class StepDown:
-    """Clean stop: a leader hands over to its most caught-up voter and follows; others ignore it."""
+class ReadRequested:
+    """Ask from when on this node's state answers a read of now; the answer comes in `Ready.reads`, or never if no
+    majority can be reached: ask again after a timeout."""
+
+    request_id: int
 
 
-RaftEvent = Tick | Received | Proposed | ConfigurationProposed | Persisted | Applied | StepDown
+@dataclass(frozen=True, slots=True)
+class TransferRequested:
+    """Hand the leadership over (thesis section 3.10) to `target`, or to the most caught-up voter that answers.
+
+    Until it succeeds or an election timeout has passed, proposals are refused. A refusal comes in `Ready.refused`; the
+    success shows in the next leader's term.
+    """
+
+    request_id: int
+    target: NodeId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotTaken:
+    """The state machine's encoded state after the entry `index`, which is applied; older entries may be dropped."""
+
+    index: LogIndex
+    data: bytes
+
+
+RaftEvent = (
+    Tick
+    | Received
+    | Proposed
+    | ConfigurationProposed
+    | Persisted
+    | Applied
+    | ReadRequested
+    | TransferRequested
+    | SnapshotTaken
+)
 
 
 # --- effects: what comes out of `RaftNode.ready`
@@ -216,7 +348,8 @@ class Appended:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A proposal that got no place. `reason`: `not_leader`, `busy`, `change_pending` or `invalid`."""
+    """A request that was not taken. `reason`: `not_leader`, `busy`, `transferring`, `change_pending`, `invalid`,
+    `no_successor` or `transfer_failed`."""
 
     request_id: int
     reason: str
@@ -224,18 +357,53 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadGranted:
+    """Once everything up to `index` is applied, the state answers the read; that much is in `committed` by now."""
+
+    request_id: int
+    index: LogIndex
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotSave:
+    """What to do to disk and state machine because of a snapshot."""
+
+    snapshot: Snapshot
+    base_index: LogIndex
+    """Entries up to here are deleted; the ones behind it that the snapshot covers are kept for slow followers."""
+    base_term: Term
+    """Of the entry at `base_index`: what is sent after it must name it."""
+    is_received: bool
+    """It came from a leader: all entries are deleted, and the state machine takes its state from it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """Effects, in the order of execution.
 
-    1. `hard_state` and `entries` are persisted in one transaction; `entries` replace everything from the first
-       one's index on. 2. `messages` are sent. 3. `committed` entries are applied in order. 4. `appended`, `refused`
-       and `facts` are handed over. Then the host feeds `Persisted` and `Applied`.
+    1. `prompt_messages` are sent: they promise nothing that is not durable, so a leader's followers write while it
+       writes itself (thesis section 10.2.1).
+    2. `hard_state`, `snapshot` and `entries` are persisted in one transaction, in this order; `entries` replace
+       everything from the first one's index on.
+    3. `messages` are sent.
+    4. A received snapshot is installed, then `committed` entries are applied in order.
+    5. `appended`, `refused`, `reads` and `facts` are handed over. Then the host feeds `Persisted` and `Applied`.
+
+    Several Readys may be out at once: 1. is done at once, 2. to 5. in the order in which the Readys came.
     """
 
     hard_state: HardState | None = None
+    snapshot: SnapshotSave | None = None
     entries: tuple[Entry, ...] = ()
+    prompt_messages: tuple[Message, ...] = ()
     messages: tuple[Message, ...] = ()
     committed: tuple[Entry, ...] = ()
     appended: tuple[Appended, ...] = ()
     refused: tuple[Refused, ...] = ()
+    reads: tuple[ReadGranted, ...] = ()
     facts: tuple[RaftFact, ...] = ()
+
+    @property
+    def needs_disk(self) -> bool:
+        """Whether something has to be persisted."""
+        return self.hard_state is not None or self.snapshot is not None or bool(self.entries)

@@ -263,8 +263,54 @@ class TimeoutNow(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class SnapshotChunk(_message.Message):
+    __slots__ = ("last_index", "last_term", "configuration", "total_bytes", "checksum", "offset", "data", "sequence")
+    LAST_INDEX_FIELD_NUMBER: _ClassVar[int]
+    LAST_TERM_FIELD_NUMBER: _ClassVar[int]
+    CONFIGURATION_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CHECKSUM_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    last_index: int
+    last_term: int
+    configuration: bytes
+    total_bytes: int
+    checksum: int
+    offset: int
+    data: bytes
+    sequence: int
+    def __init__(self, last_index: _Optional[int] = ..., last_term: _Optional[int] = ..., configuration: _Optional[bytes] = ..., total_bytes: _Optional[int] = ..., checksum: _Optional[int] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ..., sequence: _Optional[int] = ...) -> None: ...
+
+class SnapshotResponse(_message.Message):
+    __slots__ = ("last_index", "last_term", "next_offset", "sequence")
+    LAST_INDEX_FIELD_NUMBER: _ClassVar[int]
+    LAST_TERM_FIELD_NUMBER: _ClassVar[int]
+    NEXT_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    last_index: int
+    last_term: int
+    next_offset: int
+    sequence: int
+    def __init__(self, last_index: _Optional[int] = ..., last_term: _Optional[int] = ..., next_offset: _Optional[int] = ..., sequence: _Optional[int] = ...) -> None: ...
+
+class ReadIndexRequest(_message.Message):
+    __slots__ = ("context",)
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    context: int
+    def __init__(self, context: _Optional[int] = ...) -> None: ...
+
+class ReadIndexResponse(_message.Message):
+    __slots__ = ("context", "index")
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    context: int
+    index: int
+    def __init__(self, context: _Optional[int] = ..., index: _Optional[int] = ...) -> None: ...
+
 class RaftMessage(_message.Message):
-    __slots__ = ("term", "sender", "receiver", "pre_vote_request", "pre_vote_response", "vote_request", "vote_response", "append_request", "append_response", "timeout_now")
+    __slots__ = ("term", "sender", "receiver", "pre_vote_request", "pre_vote_response", "vote_request", "vote_response", "append_request", "append_response", "timeout_now", "snapshot_chunk", "snapshot_response", "read_index_request", "read_index_response")
     TERM_FIELD_NUMBER: _ClassVar[int]
     SENDER_FIELD_NUMBER: _ClassVar[int]
     RECEIVER_FIELD_NUMBER: _ClassVar[int]
@@ -275,6 +321,10 @@ class RaftMessage(_message.Message):
     APPEND_REQUEST_FIELD_NUMBER: _ClassVar[int]
     APPEND_RESPONSE_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_NOW_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_CHUNK_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    READ_INDEX_REQUEST_FIELD_NUMBER: _ClassVar[int]
+    READ_INDEX_RESPONSE_FIELD_NUMBER: _ClassVar[int]
     term: int
     sender: int
     receiver: int
@@ -285,7 +335,11 @@ class RaftMessage(_message.Message):
     append_request: AppendRequest
     append_response: AppendResponse
     timeout_now: TimeoutNow
-    def __init__(self, term: _Optional[int] = ..., sender: _Optional[int] = ..., receiver: _Optional[int] = ..., pre_vote_request: _Optional[_Union[PreVoteRequest, _Mapping]] = ..., pre_vote_response: _Optional[_Union[PreVoteResponse, _Mapping]] = ..., vote_request: _Optional[_Union[VoteRequest, _Mapping]] = ..., vote_response: _Optional[_Union[VoteResponse, _Mapping]] = ..., append_request: _Optional[_Union[AppendRequest, _Mapping]] = ..., append_response: _Optional[_Union[AppendResponse, _Mapping]] = ..., timeout_now: _Optional[_Union[TimeoutNow, _Mapping]] = ...) -> None: ...
+    snapshot_chunk: SnapshotChunk
+    snapshot_response: SnapshotResponse
+    read_index_request: ReadIndexRequest
+    read_index_response: ReadIndexResponse
+    def __init__(self, term: _Optional[int] = ..., sender: _Optional[int] = ..., receiver: _Optional[int] = ..., pre_vote_request: _Optional[_Union[PreVoteRequest, _Mapping]] = ..., pre_vote_response: _Optional[_Union[PreVoteResponse, _Mapping]] = ..., vote_request: _Optional[_Union[VoteRequest, _Mapping]] = ..., vote_response: _Optional[_Union[VoteResponse, _Mapping]] = ..., append_request: _Optional[_Union[AppendRequest, _Mapping]] = ..., append_response: _Optional[_Union[AppendResponse, _Mapping]] = ..., timeout_now: _Optional[_Union[TimeoutNow, _Mapping]] = ..., snapshot_chunk: _Optional[_Union[SnapshotChunk, _Mapping]] = ..., snapshot_response: _Optional[_Union[SnapshotResponse, _Mapping]] = ..., read_index_request: _Optional[_Union[ReadIndexRequest, _Mapping]] = ..., read_index_response: _Optional[_Union[ReadIndexResponse, _Mapping]] = ...) -> None: ...
 
 class RaftFrame(_message.Message):
     __slots__ = ("cluster_id", "messages")
@@ -296,12 +350,14 @@ class RaftFrame(_message.Message):
     def __init__(self, cluster_id: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[RaftMessage, _Mapping]]] = ...) -> None: ...
 
 class RaftConfiguration(_message.Message):
-    __slots__ = ("voters", "learners")
+    __slots__ = ("voters", "learners", "outgoing")
     VOTERS_FIELD_NUMBER: _ClassVar[int]
     LEARNERS_FIELD_NUMBER: _ClassVar[int]
+    OUTGOING_FIELD_NUMBER: _ClassVar[int]
     voters: _containers.RepeatedScalarFieldContainer[int]
     learners: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, voters: _Optional[_Iterable[int]] = ..., learners: _Optional[_Iterable[int]] = ...) -> None: ...
+    outgoing: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, voters: _Optional[_Iterable[int]] = ..., learners: _Optional[_Iterable[int]] = ..., outgoing: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ExchangeFrame(_message.Message):
     __slots__ = ()
@@ -682,12 +738,14 @@ class ModelChunk(_message.Message):
     def __init__(self, offset: _Optional[int] = ..., total_bytes: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class FetchEpochsRequest(_message.Message):
-    __slots__ = ("first_epoch", "limit")
+    __slots__ = ("first_epoch", "limit", "linearizable")
     FIRST_EPOCH_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
+    LINEARIZABLE_FIELD_NUMBER: _ClassVar[int]
     first_epoch: int
     limit: int
-    def __init__(self, first_epoch: _Optional[int] = ..., limit: _Optional[int] = ...) -> None: ...
+    linearizable: bool
+    def __init__(self, first_epoch: _Optional[int] = ..., limit: _Optional[int] = ..., linearizable: bool = ...) -> None: ...
 
 class FetchEpochsResponse(_message.Message):
     __slots__ = ("epochs", "last_epoch")
@@ -698,11 +756,13 @@ class FetchEpochsResponse(_message.Message):
     def __init__(self, epochs: _Optional[_Iterable[_Union[EpochRecord, _Mapping]]] = ..., last_epoch: _Optional[int] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("linearizable",)
+    LINEARIZABLE_FIELD_NUMBER: _ClassVar[int]
+    linearizable: bool
+    def __init__(self, linearizable: bool = ...) -> None: ...
 
 class PeerStatus(_message.Message):
-    __slots__ = ("node_id", "host", "port", "role", "responsive", "match_index", "incarnation", "metadata")
+    __slots__ = ("node_id", "host", "port", "role", "responsive", "match_index", "incarnation", "metadata", "flow")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -718,6 +778,7 @@ class PeerStatus(_message.Message):
     MATCH_INDEX_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
+    FLOW_FIELD_NUMBER: _ClassVar[int]
     node_id: int
     host: str
     port: int
@@ -726,10 +787,11 @@ class PeerStatus(_message.Message):
     match_index: int
     incarnation: str
     metadata: _containers.ScalarMap[str, str]
-    def __init__(self, node_id: _Optional[int] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., role: _Optional[str] = ..., responsive: bool = ..., match_index: _Optional[int] = ..., incarnation: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    flow: str
+    def __init__(self, node_id: _Optional[int] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., role: _Optional[str] = ..., responsive: bool = ..., match_index: _Optional[int] = ..., incarnation: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., flow: _Optional[str] = ...) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("cluster_id", "node_id", "role", "term", "leader", "commit_index", "applied_index", "last_index", "peers", "specification", "open_epoch", "open_attempt", "open_participants", "last_closed_epoch", "model_digest", "version", "phase", "metrics", "message", "uptime_ms", "run_finished")
+    __slots__ = ("cluster_id", "node_id", "role", "term", "leader", "commit_index", "applied_index", "last_index", "peers", "specification", "open_epoch", "open_attempt", "open_participants", "last_closed_epoch", "model_digest", "version", "phase", "metrics", "message", "uptime_ms", "run_finished", "first_index", "snapshot_index", "outgoing")
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
@@ -751,6 +813,9 @@ class StatusResponse(_message.Message):
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     UPTIME_MS_FIELD_NUMBER: _ClassVar[int]
     RUN_FINISHED_FIELD_NUMBER: _ClassVar[int]
+    FIRST_INDEX_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_INDEX_FIELD_NUMBER: _ClassVar[int]
+    OUTGOING_FIELD_NUMBER: _ClassVar[int]
     cluster_id: str
     node_id: int
     role: str
@@ -772,4 +837,81 @@ class StatusResponse(_message.Message):
     message: str
     uptime_ms: int
     run_finished: bool
-    def __init__(self, cluster_id: _Optional[str] = ..., node_id: _Optional[int] = ..., role: _Optional[str] = ..., term: _Optional[int] = ..., leader: _Optional[int] = ..., commit_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., last_index: _Optional[int] = ..., peers: _Optional[_Iterable[_Union[PeerStatus, _Mapping]]] = ..., specification: _Optional[_Union[RunSpecification, _Mapping]] = ..., open_epoch: _Optional[int] = ..., open_attempt: _Optional[int] = ..., open_participants: _Optional[_Iterable[int]] = ..., last_closed_epoch: _Optional[int] = ..., model_digest: _Optional[bytes] = ..., version: _Optional[str] = ..., phase: _Optional[str] = ..., metrics: _Optional[_Iterable[_Union[Metric, _Mapping]]] = ..., message: _Optional[str] = ..., uptime_ms: _Optional[int] = ..., run_finished: bool = ...) -> None: ...
+    first_index: int
+    snapshot_index: int
+    outgoing: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, cluster_id: _Optional[str] = ..., node_id: _Optional[int] = ..., role: _Optional[str] = ..., term: _Optional[int] = ..., leader: _Optional[int] = ..., commit_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., last_index: _Optional[int] = ..., peers: _Optional[_Iterable[_Union[PeerStatus, _Mapping]]] = ..., specification: _Optional[_Union[RunSpecification, _Mapping]] = ..., open_epoch: _Optional[int] = ..., open_attempt: _Optional[int] = ..., open_participants: _Optional[_Iterable[int]] = ..., last_closed_epoch: _Optional[int] = ..., model_digest: _Optional[bytes] = ..., version: _Optional[str] = ..., phase: _Optional[str] = ..., metrics: _Optional[_Iterable[_Union[Metric, _Mapping]]] = ..., message: _Optional[str] = ..., uptime_ms: _Optional[int] = ..., run_finished: bool = ..., first_index: _Optional[int] = ..., snapshot_index: _Optional[int] = ..., outgoing: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class FetchLogRequest(_message.Message):
+    __slots__ = ("first_index", "limit")
+    FIRST_INDEX_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    first_index: int
+    limit: int
+    def __init__(self, first_index: _Optional[int] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class LogEntryInfo(_message.Message):
+    __slots__ = ("index", "term", "kind", "data_bytes", "applied_at_ms", "summary")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    DATA_BYTES_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    term: int
+    kind: str
+    data_bytes: int
+    applied_at_ms: int
+    summary: str
+    def __init__(self, index: _Optional[int] = ..., term: _Optional[int] = ..., kind: _Optional[str] = ..., data_bytes: _Optional[int] = ..., applied_at_ms: _Optional[int] = ..., summary: _Optional[str] = ...) -> None: ...
+
+class FetchLogResponse(_message.Message):
+    __slots__ = ("entries", "first_index", "last_index", "commit_index", "applied_index")
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    FIRST_INDEX_FIELD_NUMBER: _ClassVar[int]
+    LAST_INDEX_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_INDEX_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_INDEX_FIELD_NUMBER: _ClassVar[int]
+    entries: _containers.RepeatedCompositeFieldContainer[LogEntryInfo]
+    first_index: int
+    last_index: int
+    commit_index: int
+    applied_index: int
+    def __init__(self, entries: _Optional[_Iterable[_Union[LogEntryInfo, _Mapping]]] = ..., first_index: _Optional[int] = ..., last_index: _Optional[int] = ..., commit_index: _Optional[int] = ..., applied_index: _Optional[int] = ...) -> None: ...
+
+class ChangeMembersRequest(_message.Message):
+    __slots__ = ("cluster_id", "action", "node_id", "host", "port")
+    CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    cluster_id: str
+    action: str
+    node_id: int
+    host: str
+    port: int
+    def __init__(self, cluster_id: _Optional[str] = ..., action: _Optional[str] = ..., node_id: _Optional[int] = ..., host: _Optional[str] = ..., port: _Optional[int] = ...) -> None: ...
+
+class ChangeMembersResponse(_message.Message):
+    __slots__ = ("message",)
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    message: str
+    def __init__(self, message: _Optional[str] = ...) -> None: ...
+
+class TransferLeadershipRequest(_message.Message):
+    __slots__ = ("cluster_id", "target")
+    CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    cluster_id: str
+    target: int
+    def __init__(self, cluster_id: _Optional[str] = ..., target: _Optional[int] = ...) -> None: ...
+
+class TransferLeadershipResponse(_message.Message):
+    __slots__ = ("leader", "term")
+    LEADER_FIELD_NUMBER: _ClassVar[int]
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    leader: int
+    term: int
+    def __init__(self, leader: _Optional[int] = ..., term: _Optional[int] = ...) -> None: ...

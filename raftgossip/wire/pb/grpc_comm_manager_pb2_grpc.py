@@ -459,6 +459,21 @@ class PeerServiceStub(object):
                 request_serializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.StatusRequest.SerializeToString,
                 response_deserializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.StatusResponse.FromString,
                 _registered_method=True)
+        self.FetchLog = channel.unary_unary(
+                '/PeerService/FetchLog',
+                request_serializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.FetchLogRequest.SerializeToString,
+                response_deserializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.FetchLogResponse.FromString,
+                _registered_method=True)
+        self.ChangeMembers = channel.unary_unary(
+                '/PeerService/ChangeMembers',
+                request_serializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.ChangeMembersRequest.SerializeToString,
+                response_deserializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.ChangeMembersResponse.FromString,
+                _registered_method=True)
+        self.TransferLeadership = channel.unary_unary(
+                '/PeerService/TransferLeadership',
+                request_serializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.TransferLeadershipRequest.SerializeToString,
+                response_deserializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.TransferLeadershipResponse.FromString,
+                _registered_method=True)
 
 
 class PeerServiceServicer(object):
@@ -519,6 +534,25 @@ class PeerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FetchLog(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeMembers(self, request, context):
+        """For operators. A peer that does not lead refuses with the leader's id, and the caller goes there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TransferLeadership(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PeerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -561,6 +595,21 @@ def add_PeerServiceServicer_to_server(servicer, server):
                     servicer.Status,
                     request_deserializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.StatusRequest.FromString,
                     response_serializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.StatusResponse.SerializeToString,
+            ),
+            'FetchLog': grpc.unary_unary_rpc_method_handler(
+                    servicer.FetchLog,
+                    request_deserializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.FetchLogRequest.FromString,
+                    response_serializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.FetchLogResponse.SerializeToString,
+            ),
+            'ChangeMembers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeMembers,
+                    request_deserializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.ChangeMembersRequest.FromString,
+                    response_serializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.ChangeMembersResponse.SerializeToString,
+            ),
+            'TransferLeadership': grpc.unary_unary_rpc_method_handler(
+                    servicer.TransferLeadership,
+                    request_deserializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.TransferLeadershipRequest.FromString,
+                    response_serializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.TransferLeadershipResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -782,6 +831,87 @@ class PeerService(object):
             '/PeerService/Status',
             raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.StatusRequest.SerializeToString,
             raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.StatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FetchLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/PeerService/FetchLog',
+            raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.FetchLogRequest.SerializeToString,
+            raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.FetchLogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeMembers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/PeerService/ChangeMembers',
+            raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.ChangeMembersRequest.SerializeToString,
+            raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.ChangeMembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TransferLeadership(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/PeerService/TransferLeadership',
+            raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.TransferLeadershipRequest.SerializeToString,
+            raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.TransferLeadershipResponse.FromString,
             options,
             channel_credentials,
             insecure,
