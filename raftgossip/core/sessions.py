@@ -65,9 +65,7 @@ class Sessions(Generic[ResultT]):
             (state.client, _Session(state.floor, dict(state.results))) for state in states
         )
 
-    def once(
-        self, client: str, sequence: int, first_unanswered: int, apply: Callable[[], ResultT]
-    ) -> Once[ResultT]:
+    def once(self, client: str, sequence: int, first_unanswered: int, apply: Callable[[], ResultT]) -> Once[ResultT]:
         """Call `apply` unless this command was applied before; the client has its answers below `first_unanswered`."""
         session = self._session(client)
         session.forget_below(first_unanswered)

@@ -24,7 +24,7 @@ from raftgossip.core.raft.message import (
     VoteRequest,
     VoteResponse,
 )
-from raftgossip.core.raft.node import RaftStatus
+from raftgossip.core.raft.status import RaftStatus
 from raftgossip.core.raft.quorum import majority
 from raftgossip.facts import RoleChanged
 from raftgossip.ids import NodeId, Term

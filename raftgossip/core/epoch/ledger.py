@@ -38,6 +38,8 @@ MAX_DEPARTED = 10_000
 """Departed peers whose owners are remembered; the longest departed are forgotten first."""
 MAX_METRICS = 128
 """Metrics in one report; a report with more is refused."""
+MAX_BYTES_SENT = 2**64 - 1
+"""A count of bytes that its reporters drive higher stays here, so that 64 bits hold it in messages and snapshots."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,24 @@ class LedgerView:
     """As many epochs are closed as the run asks for."""
 
 
+@dataclass(frozen=True, slots=True)
+class LedgerState:
+    """Everything that `Ledger.apply` reads, at one moment: what a snapshot holds. Equal after equal commands."""
+
+    specification: RunSpec | None = None
+    initial_digest: bytes = b""
+    roster: tuple[RosterEntry, ...] = ()
+    """Sorted by node id."""
+    departed: tuple[tuple[NodeId, str], ...] = ()
+    """(node id, owner), the longest departed first."""
+    open_epoch: OpenEpochState | None = None
+    records: tuple[EpochRecord, ...] = ()
+    """From epoch 1 on, without a gap."""
+    applied_index: int = 0
+
+
+_EMPTY = LedgerState()
+
 _Outcome = str | tuple[LedgerFact, ...]
 """Why a command is refused, or what became true by it."""
 
@@ -81,17 +101,19 @@ class Ledger:
     participants are sorted and were all in the roster; only current participants have reports.
     """
 
-    def __init__(self) -> None:
-        self._specification: RunSpec | None = None
-        self._initial_digest = b""
-        self._roster: dict[NodeId, RosterEntry] = {}
-        self._departed: dict[NodeId, str] = {}
+    def __init__(self, state: LedgerState = _EMPTY) -> None:
+        """`state`: from a snapshot; by default nothing has been applied."""
+        self._specification = state.specification
+        self._initial_digest = state.initial_digest
+        self._roster = {entry.node_id: entry for entry in state.roster}
+        self._departed = dict(state.departed)
         """Owner by node id, the longest departed first."""
-        self._open: OpenEpochState | None = None
-        self._records: list[EpochRecord] = []
-        self._last_closed: EpochRecord | None = None
-        self._num_closed = 0
-        self._applied_index = 0
+        self._open = state.open_epoch
+        self._records = list(state.records)
+        closed = [record for record in state.records if record.outcome == CLOSED]
+        self._last_closed = closed[-1] if closed else None
+        self._num_closed = len(closed)
+        self._applied_index = state.applied_index
         self._view: LedgerView | None = None
 
     # --- reading
@@ -112,6 +134,18 @@ class Ledger:
                 run_finished=self._is_finished,
             )
         return self._view
+
+    def state(self) -> LedgerState:
+        """The state now, for a snapshot; quick, since the values in it are only referred to."""
+        return LedgerState(
+            specification=self._specification,
+            initial_digest=self._initial_digest,
+            roster=self.view().roster,
+            departed=tuple(self._departed.items()),
+            open_epoch=self._open,
+            records=tuple(self._records),
+            applied_index=self._applied_index,
+        )
 
     def records(self, first: Epoch, limit: int) -> tuple[EpochRecord, ...]:
         """Ended epochs, closed and failed, from number `first` on, at most `limit`."""
@@ -266,7 +300,7 @@ class Ledger:
             plan_digest=command.plan_digest,
             exact=command.exact,
             reports=(),
-            bytes_sent=opened.bytes_sent + _bytes_sent(opened.reports),
+            bytes_sent=_total_bytes_sent(opened),
             lost=(),
             repeated=command.participants == opened.participants,
         )
@@ -301,7 +335,7 @@ class Ledger:
             if reason:
                 return reason
         elif command.outcome != FAILED:
-            return f"the outcome {command.outcome!r} is neither {CLOSED!r} nor {FAILED!r}"
+            return f"the outcome {command.outcome!a} is neither {CLOSED!r} nor {FAILED!r}"
         record = _record(index, opened, command, contributors)
         self._records.append(record)
         self._open = None
@@ -350,7 +384,7 @@ def _record(
         model_digest=contributors[0].digest if contributors else b"",
         digests=tuple((report.node_id, report.digest) for report in contributors),
         metrics=average_metrics(contributors),
-        bytes_sent=opened.bytes_sent + _bytes_sent(opened.reports),
+        bytes_sent=_total_bytes_sent(opened),
         leader=command.leader,
         closed_at_ms=command.closed_at_ms,
         reason=command.reason,
@@ -384,8 +418,9 @@ def _weighted_mean(column: Sequence[tuple[int, float]]) -> float | None:
     return mean if math.isfinite(mean) else None
 
 
-def _bytes_sent(reports: Sequence[ReportEpoch]) -> int:
-    return sum(link.sent for report in reports for link in report.links)
+def _total_bytes_sent(opened: OpenEpochState) -> int:
+    reported = sum(link.sent for report in opened.reports for link in report.links)
+    return min(opened.bytes_sent + reported, MAX_BYTES_SENT)
 
 
 def _listed(nodes: Sequence[NodeId]) -> str:

@@ -28,8 +28,8 @@ class Tally:
         self.answers.setdefault(node_id, granted)
 
     def result(self, state: RaftState) -> VoteResult:
-        """How it stands among the voters of the newest configuration in the log."""
-        return vote_result(state.configuration.voters, self.answers)
+        """How it stands among the voters of the newest configuration in the log, of each half if it is joint."""
+        return vote_result(state.configuration.halves, self.answers)
 
 
 def draw_timeout_ms(config: RaftConfig, rng: random.Random) -> int:

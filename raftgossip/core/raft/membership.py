@@ -1,12 +1,15 @@
 """Configurations: the founding one, which change may follow which, and when a change takes effect.
 
-Changes go one voter at a time (thesis section 4.1), so that a majority of the old and one of the new configuration
-always share a voter. A configuration decides from the moment that it stands in a node's log, committed or not, and
-stops deciding when it is cut off again. Counting only by committed ones, as etcd does, is safe too, but it lets a
-cluster stop for good: the leader that committed "2 -> 3 voters" dies before it told the others so, and the survivors,
-a majority of three, count as one of two. Two rules make it safe:
+A change of one voter is a single entry (thesis section 4.1): a majority of the old and one of the new configuration
+always share a voter. A larger one goes through a joint configuration (section 4.3), in which both must agree; the
+leader ends it by itself once it is committed, and if it dies, the next leader does. Learners may change freely.
 
-1. A leader proposes a change only after the one before it is committed (one at a time).
+A configuration decides from the moment that it stands in a node's log, committed or not, and stops deciding when it is
+cut off again. Counting only by committed ones, as etcd does, is safe too, but it lets a cluster stop for good: the
+leader that committed "2 -> 3 voters" dies before it told the others so, and the survivors, a majority of three, count
+as one of two. Two rules make it safe:
+
+1. A leader proposes a change only after the one before it is committed, and is not joint (one at a time).
 2. … and only after it has committed an entry of its own term (Ongaro, raft-dev 2015, "bug in single-server membership
    changes").
 
@@ -15,7 +18,7 @@ A server that is being removed may stand until that is committed (section 4.2.2)
 
 from __future__ import annotations
 
-from raftgossip.core.raft.message import Configuration, Entry, EntryKind, HardState
+from raftgossip.core.raft.message import Configuration, Entry, EntryKind, HardState, SnapshotSave
 from raftgossip.core.raft.state import RaftState
 from raftgossip.facts import ConfigurationChanged
 from raftgossip.ids import LogIndex, NodeId, Term
@@ -29,22 +32,38 @@ def founding(node_id: NodeId) -> tuple[HardState, tuple[Entry, ...]]:
 
 def refusal_of_change(state: RaftState, proposed: Configuration) -> str | None:
     """Why the leader must not append this change now: `change_pending` or `invalid`; None: it may."""
-    if state.log.term_at(state.commit_index) != state.term or has_pending_change(state):
+    if not has_committed_in_term(state) or state.has_pending_change:
         return "change_pending"
-    return None if is_single_change(state.configuration, proposed) else "invalid"
+    return None if is_valid_change(state.configuration, proposed) else "invalid"
 
 
-def has_pending_change(state: RaftState) -> bool:
-    """Whether a configuration stands in the log that is not committed yet."""
-    uncommitted = state.log.span(LogIndex(state.commit_index + 1), state.log.last_index)
-    return any(entry.kind is EntryKind.CONFIGURATION for entry in uncommitted)
+def has_committed_in_term(state: RaftState) -> bool:
+    """Whether an entry of the current term is committed: then the leader knows of every committed entry that it is."""
+    return state.log.term_at(state.commit_index) == state.term
 
 
-def is_single_change(current: Configuration, proposed: Configuration) -> bool:
-    """Whether `proposed` differs from `current`, by one voter at most, and has one. Learners may change freely."""
-    if proposed == current or not proposed.voters or min(proposed.voters + proposed.learners) < 1:
+def is_valid_change(current: Configuration, proposed: Configuration) -> bool:
+    """Whether `proposed` differs from `current` and has voters. Joint ones are the leader's to make."""
+    if proposed == current or proposed.outgoing or not proposed.voters:
         return False
-    return len(set(current.voters) ^ set(proposed.voters)) <= 1
+    return min(proposed.members) >= 1
+
+
+def transition(current: Configuration, proposed: Configuration) -> Configuration:
+    """The entry that begins the change: `proposed` itself if it differs by one voter at most, else a joint one."""
+    if len(set(current.voters) ^ set(proposed.voters)) <= 1:
+        return proposed
+    return Configuration(proposed.voters, proposed.learners, outgoing=current.voters)
+
+
+def leaving(state: RaftState) -> Configuration | None:
+    """The entry that ends a joint configuration, once that is committed; None: nothing is to be ended now."""
+    if not state.configurations:
+        return None
+    index, newest = state.configurations[-1]
+    if not newest.outgoing or index > state.commit_index or not has_committed_in_term(state):
+        return None
+    return Configuration(newest.voters, newest.learners)
 
 
 def is_readable(entry: Entry) -> bool:
@@ -57,18 +76,29 @@ def is_readable(entry: Entry) -> bool:
     return True
 
 
-def committed_fact(entry: Entry) -> ConfigurationChanged:
+def committed_fact(index: LogIndex, configuration: Configuration) -> ConfigurationChanged:
     """What to tell when a configuration is committed."""
-    configuration = Configuration.decode(entry.data)
-    return ConfigurationChanged(configuration.voters, configuration.learners, entry.index)
+    return ConfigurationChanged(configuration.voters, configuration.learners, index, configuration.outgoing)
 
 
-def restore_committed(state: RaftState, commit_index: LogIndex) -> tuple[list[Entry], ConfigurationChanged | None]:
-    """After a restart: hand out what is known to be committed again, and find the configurations in the log."""
-    state.commit_index = min(commit_index, state.log.last_index)
-    committed = state.log.span(LogIndex(1), state.commit_index)
-    entries = state.log.span(LogIndex(1), state.log.last_index)
-    changes = [entry for entry in entries if entry.kind is EntryKind.CONFIGURATION]
-    state.configurations = [(entry.index, Configuration.decode(entry.data)) for entry in changes]
-    known = [entry for entry in changes if entry.index <= state.commit_index]
-    return committed, committed_fact(known[-1]) if known else None
+def restore(
+    state: RaftState, saved: HardState, stored: SnapshotSave | None
+) -> tuple[list[Entry], ConfigurationChanged | None]:
+    """After a restart: take over what the disk holds besides the log, and find the configurations.
+
+    Returns the entries behind the snapshot that are known to be committed, to be applied again, and the newest
+    committed configuration.
+    """
+    state.term, state.voted_for = saved.term, saved.voted_for
+    if stored is not None:
+        state.snapshot = stored.snapshot
+        state.applied_index = stored.snapshot.last_index
+        state.configurations = [(stored.snapshot.last_index, stored.snapshot.configuration)]
+    state.commit_index = min(max(saved.commit_index, state.snapshot_index), state.log.last_index)
+    behind = state.log.span(LogIndex(state.snapshot_index + 1), state.log.last_index)
+    state.configurations += [
+        (entry.index, Configuration.decode(entry.data)) for entry in behind if entry.kind is EntryKind.CONFIGURATION
+    ]
+    known = [each for each in state.configurations if each[0] <= state.commit_index]
+    committed = state.log.span(LogIndex(state.snapshot_index + 1), state.commit_index)
+    return committed, committed_fact(*known[-1]) if known else None

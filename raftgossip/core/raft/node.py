@@ -1,19 +1,17 @@
-"""RaftNode: takes events, dispatches messages, changes role, and puts the Ready together.
+"""RaftNode: takes events, dispatches messages, commits, and puts the Ready together.
 
-The rules themselves are in `election.py`, `replication.py` and `membership.py`; here is only who calls them when.
+The rules themselves are in the other files; here is only who calls them when.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import assert_never
 
-from raftgossip.core.raft import election, membership, replication
+from raftgossip.core.raft import election, membership, replication, snapshot
 from raftgossip.core.raft.config import RaftConfig
 from raftgossip.core.raft.effects import Effects
-from raftgossip.core.raft.election import Tally
 from raftgossip.core.raft.log import Log
 from raftgossip.core.raft.message import (
     Appended,
@@ -31,18 +29,28 @@ from raftgossip.core.raft.message import (
     PreVoteResponse,
     Proposed,
     RaftEvent,
+    ReadGranted,
+    ReadIndexRequest,
+    ReadIndexResponse,
+    ReadRequested,
     Ready,
     Received,
-    Refused,
-    StepDown,
+    Snapshot,
+    SnapshotChunk,
+    SnapshotResponse,
+    SnapshotSave,
+    SnapshotTaken,
     Tick,
     TimeoutNow,
+    TransferRequested,
     VoteRequest,
     VoteResponse,
 )
-from raftgossip.core.raft.quorum import VoteResult
-from raftgossip.core.raft.replication import Leadership
+from raftgossip.core.raft.read_index import MAX_WAITING, FollowerReads
+from raftgossip.core.raft.roles import Roles
+from raftgossip.core.raft.snapshot import Incoming
 from raftgossip.core.raft.state import RaftState, Role
+from raftgossip.core.raft.status import RaftStatus, status_of
 from raftgossip.facts import LeaderKnown, RoleChanged
 from raftgossip.ids import LogIndex, NodeId, Term
 
@@ -51,39 +59,8 @@ MAX_TERM_JUMP = 1_000_000
 the numbers for good."""
 
 
-@dataclass(frozen=True, slots=True)
-class FollowerStatus:
-    """One other node, as the leader sees it."""
-
-    node_id: NodeId
-    match_index: LogIndex
-    responsive: bool
-    """False also before its first answer in this leadership."""
-
-
-@dataclass(frozen=True, slots=True)
-class RaftStatus:
-    """A copy of what is true now, for operators."""
-
-    node_id: NodeId
-    role: str
-    """`follower`, `candidate`, `leader` or `learner`."""
-    term: Term
-    leader: NodeId | None
-    commit_index: LogIndex
-    applied_index: LogIndex
-    last_index: LogIndex
-    configuration: Configuration
-    followers: tuple[FollowerStatus, ...]
-    """Empty except at the leader."""
-
-
 class RaftNode:
-    """One node's Raft: a `Core` of `RaftEvent` and `Ready`.
-
-    Invariants: those of the state, the log and the leadership; there is a leadership exactly while the role is leader,
-    and a tally exactly while it is (pre-)candidate.
-    """
+    """One node's Raft: a `Core` of `RaftEvent` and `Ready`. Invariants: those of its parts."""
 
     def __init__(
         self,
@@ -92,35 +69,40 @@ class RaftNode:
         rng: random.Random,
         *,
         hard_state: HardState | None = None,
+        snapshot: SnapshotSave | None = None,
         entries: Sequence[Entry] = (),
         now_ms: int = 0,
     ) -> None:
-        """`hard_state`, `entries`: what the disk holds; nothing for a node that joins. `rng`: draws timeouts only."""
+        """`hard_state`, `snapshot`, `entries`: what the disk holds; nothing for a node that joins.
+
+        `rng` draws election timeouts and where this life's questions to leaders begin to count.
+        """
+        base = (snapshot.base_index, snapshot.base_term) if snapshot is not None else (LogIndex(0), Term(0))
         self._config = config
-        self._rng = rng
-        self._state = state = RaftState(node_id, Log(entries), now_ms=now_ms)
+        self._state = state = RaftState(node_id, Log(entries, *base), now_ms=now_ms)
         self._effects = Effects(node_id)
-        self._leadership: Leadership | None = None
-        self._tally: Tally | None = None
-        saved = hard_state or HardState(Term(0), None, LogIndex(0))
-        self._saved = saved
-        state.term, state.voted_for = saved.term, saved.voted_for
-        committed, changed = membership.restore_committed(state, saved.commit_index)
+        self._saved = hard_state or HardState(Term(0), None, LogIndex(0))
+        committed, changed = membership.restore(state, self._saved, snapshot)
         self._effects.committed.extend(committed)
         if changed is not None:
             self._effects.facts.append(changed)
+        self._roles = Roles(state, config, rng, self._effects)
+        self._reads = FollowerReads(next_context=rng.getrandbits(40) << 20)
+        self._incoming = Incoming()
         self._noted_role: tuple[str, Term] | None = None
         self._noted_leader: tuple[NodeId | None, Term] = (None, Term(0))
-        self._election_due_ms = now_ms
-        self._restart_election_timer()
         self._handlers: dict[type, Callable[[Message], None]] = {
-            PreVoteRequest: self._on_pre_vote_request,
-            PreVoteResponse: self._on_pre_vote_response,
-            VoteRequest: self._on_vote_request,
-            VoteResponse: self._on_vote_response,
+            PreVoteRequest: self._roles.on_pre_vote_request,
+            PreVoteResponse: self._roles.on_pre_vote_response,
+            VoteRequest: self._roles.on_vote_request,
+            VoteResponse: self._roles.on_vote_response,
+            TimeoutNow: self._roles.on_timeout_now,
             AppendRequest: self._on_append_request,
             AppendResponse: self._on_append_response,
-            TimeoutNow: self._on_timeout_now,
+            SnapshotChunk: self._on_snapshot_chunk,
+            SnapshotResponse: self._on_snapshot_response,
+            ReadIndexRequest: self._on_read_index_request,
+            ReadIndexResponse: self._on_read_index_response,
         }
         self._note_changes()
 
@@ -132,88 +114,72 @@ class RaftNode:
         match event:
             case Received(message):
                 self._on_message(message)
-            case Tick():
-                self._on_tick()
             case Proposed(request_id, data):
                 self._on_proposed(request_id, data)
-            case ConfigurationProposed(request_id, configuration):
-                self._on_configuration_proposed(request_id, configuration)
-            case Persisted(last_index):
-                self._state.log.persisted(last_index)
+            case Persisted():
+                self._state.log.persisted()
                 self._count()
             case Applied(index):
                 self._state.applied_index = max(self._state.applied_index, index)
-            case StepDown():
-                self._on_step_down()
+            case Tick():
+                self._roles.on_tick()
+            case ReadRequested(request_id):
+                self._on_read_requested(request_id)
+            case ConfigurationProposed(request_id, configuration):
+                self._on_configuration_proposed(request_id, configuration)
+            case TransferRequested(request_id, target):
+                self._on_transfer_requested(request_id, target)
+            case SnapshotTaken(index, data):
+                self._on_snapshot_taken(index, data)
             case _:
                 assert_never(event)
         self._note_changes()
 
     def deadline_ms(self) -> int | None:
         """When the next `Tick` is due; None: a node that may not stand and follows nobody waits for messages only."""
-        state = self._state
-        if self._leadership is not None:
-            return self._leadership.heartbeat_due_ms
+        state, leadership = self._state, self._roles.leadership
+        if leadership is not None:
+            return leadership.due_ms()
         if not state.is_voter and state.leader is None:
             return None
-        return self._election_due_ms
+        return self._roles.election_due_ms
 
     def ready(self) -> Ready | None:
-        """Take and clear what must happen now; None: nothing. Readys are performed in the order in which they came."""
-        state, effects = self._state, self._effects
-        if self._leadership is not None:
-            self._leadership.send_due(state, effects)
+        """Take and clear what must happen now; None: nothing. See `Ready` for the order in which it is performed."""
+        state, leadership = self._state, self._roles.leadership
+        if leadership is not None:
+            for waiting in leadership.take_confirmed_reads(state):
+                self._grant(waiting.reader, waiting.number)
+            leadership.send_due(state, self._effects)
+        else:
+            self._ask_leader()
+        for request_id in self._reads.take_granted(state.commit_index):
+            self._effects.reads.append(ReadGranted(request_id, state.commit_index))
         entries = state.log.take_unsaved()
-        hard_state = self._take_hard_state(bool(entries))
-        if hard_state is None and not entries and effects.is_empty:
-            return None
-        self._effects = Effects(state.node_id)
-        return Ready(
-            hard_state=hard_state,
-            entries=entries,
-            messages=tuple(effects.messages),
-            committed=tuple(effects.committed),
-            appended=tuple(effects.appended),
-            refused=tuple(effects.refused),
-            facts=tuple(effects.facts),
-        )
+        has_promise = (state.term, state.voted_for) != (self._saved.term, self._saved.voted_for)
+        # Nothing that a leader says promises more than its term and vote, which its first durable entry is behind.
+        is_prompt = leadership is not None and state.log.term_at(state.log.durable_index) == state.term
+        hard_state = self._take_hard_state(has_promise, bool(entries))
+        return self._effects.take(hard_state, entries, is_prompt=is_prompt and not has_promise)
 
     def status(self) -> RaftStatus:
         """What is true now."""
-        state = self._state
-        followers = self._leadership.followers if self._leadership is not None else {}
-        return RaftStatus(
-            node_id=state.node_id,
-            role=state.shown_role,
-            term=state.term,
-            leader=state.leader,
-            commit_index=state.commit_index,
-            applied_index=state.applied_index,
-            last_index=state.log.last_index,
-            configuration=state.configuration,
-            followers=tuple(
-                FollowerStatus(node_id, progress.match_index, progress.responsive is True)
-                for node_id, progress in followers.items()
-            ),
-        )
+        return status_of(self._state, self._roles.leadership)
 
     def check_invariants(self) -> None:
         """Assert what the class promises; for tests and the simulator."""
         self._state.check_invariants()
-        assert (self._leadership is not None) == (self._state.role is Role.LEADER)
-        assert (self._tally is not None) == (self._state.role in (Role.PRE_CANDIDATE, Role.CANDIDATE))
-        if self._leadership is not None:
-            self._leadership.check_invariants(self._state)
+        self._roles.check_invariants()
 
-    def _take_hard_state(self, has_entries: bool) -> HardState | None:
+    def _take_hard_state(self, has_promise: bool, has_entries: bool) -> HardState | None:
         """The hard state, if it has to be saved.
 
-        A commit index that moved alone costs no write. It goes along with entries, which membership rule 3 needs.
+        A commit index that moved alone costs no write. It goes along with entries, so that a restart need not wait for
+        a leader to know what is committed.
         """
-        state, saved = self._state, self._saved
+        state = self._state
         current = HardState(state.term, state.voted_for, state.commit_index)
-        has_promise = (current.term, current.voted_for) != (saved.term, saved.voted_for)
-        if not has_promise and (not has_entries or current == saved):
+        if not has_promise and (not has_entries or current == self._saved):
             return None
         self._saved = current
         return current
@@ -231,145 +197,62 @@ class RaftNode:
             self._noted_leader = known
             self._effects.facts.append(LeaderKnown(state.leader, state.term))
 
-    # --- time
-
-    def _on_tick(self) -> None:
-        state, leadership = self._state, self._leadership
-        if leadership is None:
-            if state.now_ms >= self._election_due_ms:
-                self._on_election_timeout()
-            return
-        if state.now_ms - leadership.quorum_contact_ms(state) >= self._config.election_max_ms:
-            # Check-quorum (thesis section 6.2): a leader that is cut off must let its clients look elsewhere.
-            self._become_follower(state.term)
-            return
-        leadership.note_silence(state, self._effects)
-        if state.now_ms >= leadership.heartbeat_due_ms:
-            leadership.heartbeat(state, self._effects)
-
-    def _on_election_timeout(self) -> None:
-        """The leader is lost. Who may not stand forgets it all the same, so that candidates get their votes."""
-        self._become_follower(self._state.term)
-        if self._state.is_voter:
-            self._start_pre_vote()
-
-    def _restart_election_timer(self) -> None:
-        delay_ms = election.draw_timeout_ms(self._config, self._rng)
-        state = self._state
-        if state.committed_configuration.voters == state.configuration.voters == (state.node_id,):
-            delay_ms = 0
-        self._election_due_ms = self._state.now_ms + delay_ms
-
-    # --- roles
-
-    def _become_follower(self, term: Term, leader: NodeId | None = None) -> None:
-        """Follow `leader` (None: nobody yet) in `term`."""
-        state = self._state
-        if term > state.term:
-            state.term, state.voted_for = term, None
-        state.role, state.leader, state.leader_contact_ms = Role.FOLLOWER, leader, None
-        self._leadership, self._tally = None, None
-        self._restart_election_timer()
-
-    def _start_pre_vote(self) -> None:
-        """Ask whether an election could be won, before any term moves (thesis section 9.6)."""
-        state = self._state
-        state.role, self._tally = Role.PRE_CANDIDATE, Tally()
-        self._tally.record(state.node_id, True)
-        for voter in state.configuration.voters:
-            if voter != state.node_id:
-                self._effects.send(voter, Term(state.term + 1), election.pre_vote_request(state))
-        self._on_answer_counted()
-
-    def _start_election(self, is_transfer: bool) -> None:
-        """Stand in a new term (thesis section 3.4)."""
-        state = self._state
-        self._become_follower(Term(state.term + 1))
-        state.role, state.voted_for = Role.CANDIDATE, state.node_id
-        self._tally = tally = Tally(is_transfer)
-        tally.record(state.node_id, True)
-        for voter in state.configuration.voters:
-            if voter != state.node_id:
-                self._effects.send(voter, state.term, election.vote_request(state, tally))
-        self._on_answer_counted()
-
-    def _on_answer_counted(self) -> None:
-        """Go on as the tally stands. A lost attempt ends here; the next one starts at the timeout."""
-        assert self._tally is not None
-        match self._tally.result(self._state):
-            case VoteResult.PENDING:
-                return
-            case VoteResult.LOST:
-                self._state.role, self._tally = Role.FOLLOWER, None
-            case VoteResult.WON:
-                if self._state.role is Role.PRE_CANDIDATE:
-                    self._start_election(is_transfer=False)
-                else:
-                    self._become_leader()
-
-    def _become_leader(self) -> None:
-        """Lead: nothing is known of the others; an empty entry commits what earlier terms left (thesis section 6.4)."""
-        state = self._state
-        state.role, state.leader, self._tally = Role.LEADER, state.node_id, None
-        self._leadership = Leadership(state, self._config)
-        self._append(EntryKind.NOOP, b"")
-
-    def _on_step_down(self) -> None:
-        """Hand over (thesis section 3.10): bring the successor up to date, let it stand at once, and follow."""
-        state, leadership = self._state, self._leadership
-        if leadership is None:
-            return
-        successor = leadership.successor(state.configuration)
-        if successor is None:
-            return
-        leadership.send_to(successor, leadership.followers[successor], state, self._effects)
-        self._effects.send(successor, state.term, TimeoutNow())
-        self._become_follower(state.term)
-
     # --- proposals
 
     def _on_proposed(self, request_id: int, data: bytes) -> None:
-        if self._refuses(request_id):
-            return
-        entry = self._append(EntryKind.COMMAND, data)
-        self._effects.appended.append(Appended(request_id, entry.index, entry.term))
+        if not self._refuses(request_id, len(data)):
+            entry = self._roles.append(EntryKind.COMMAND, data)
+            self._effects.appended.append(Appended(request_id, entry.index, entry.term))
 
-    def _on_configuration_proposed(self, request_id: int, configuration: Configuration) -> None:
-        if self._refuses(request_id):
+    def _on_configuration_proposed(self, request_id: int, proposed: Configuration) -> None:
+        state = self._state
+        if self._refuses(request_id, 0):
             return
-        reason = membership.refusal_of_change(self._state, configuration)
+        reason = membership.refusal_of_change(state, proposed)
         if reason is not None:
-            self._effects.refused.append(Refused(request_id, reason, self._state.leader))
+            self._effects.refuse(request_id, reason, state.leader)
             return
-        entry = self._append(EntryKind.CONFIGURATION, configuration.encode())
+        first = membership.transition(state.configuration, proposed)
+        entry = self._roles.append(EntryKind.CONFIGURATION, first.encode())
         self._effects.appended.append(Appended(request_id, entry.index, entry.term))
 
-    def _refuses(self, request_id: int) -> bool:
+    def _refuses(self, request_id: int, num_bytes: int) -> bool:
         """Whether no proposal can be taken now; then the refusal is on its way."""
-        state = self._state
-        if self._leadership is None:
-            self._effects.refused.append(Refused(request_id, "not_leader", state.leader))
-            return True
-        if state.log.last_index - state.commit_index >= self._config.max_uncommitted:
-            self._effects.refused.append(Refused(request_id, "busy", state.leader))
-            return True
-        return False
+        state, leadership, config = self._state, self._roles.leadership, self._config
+        if leadership is None:
+            reason = "not_leader"
+        elif leadership.transferee is not None:
+            reason = "transferring"
+        elif state.log.last_index - state.commit_index >= config.max_uncommitted or (
+            leadership.uncommitted_bytes and leadership.uncommitted_bytes + num_bytes > config.max_uncommitted_bytes
+        ):
+            reason = "busy"
+        else:
+            return False
+        self._effects.refuse(request_id, reason, state.leader)
+        return True
 
-    def _append(self, kind: EntryKind, data: bytes) -> Entry:
-        """Put an entry of this term at the log's end; `ready` sends it, so that one message carries many."""
-        state = self._state
-        entry = Entry(LogIndex(state.log.last_index + 1), state.term, kind, data)
-        state.append(entry)
-        if kind is EntryKind.CONFIGURATION and self._leadership is not None:
-            self._leadership.follow(state)
-        return entry
+    def _on_transfer_requested(self, request_id: int, target: NodeId | None) -> None:
+        state, leadership = self._state, self._roles.leadership
+        if leadership is None:
+            self._effects.refuse(request_id, "not_leader", state.leader)
+            return
+        successor = target if target is not None else leadership.successor(state.configuration)
+        if leadership.transferee is not None:
+            self._effects.refuse(request_id, "transferring", state.leader)
+        elif successor is None:
+            self._effects.refuse(request_id, "no_successor", state.leader)
+        elif successor == state.node_id or successor not in state.configuration.voters:
+            self._effects.refuse(request_id, "invalid", state.leader)
+        else:
+            leadership.begin_transfer(request_id, successor, state, self._effects)
 
     # --- commitment
 
     def _count(self) -> None:
         """Move the leader's commit index as far as the counts allow; a change that takes effect changes the counts."""
-        while self._leadership is not None:
-            index = self._leadership.committable_index(self._state)
+        while (leadership := self._roles.leadership) is not None:
+            index = leadership.committable_index(self._state)
             if index == self._state.commit_index:
                 return
             self._commit(index)
@@ -377,26 +260,134 @@ class RaftNode:
     def _commit(self, index: LogIndex) -> None:
         """Hand out the entries up to `index` as committed."""
         state = self._state
+        if index == state.commit_index:
+            return
         for entry in state.log.span(LogIndex(state.commit_index + 1), index):
             state.commit_index = entry.index
             self._effects.committed.append(entry)
+            if self._roles.leadership is not None:
+                self._roles.leadership.uncommitted_bytes -= len(entry.data)
             if entry.kind is EntryKind.CONFIGURATION:
                 self._on_configuration_committed(entry)
+        leadership = self._roles.leadership
+        if leadership is not None:
+            leadership.note_news(state)
+            final = membership.leaving(state)
+            if final is not None:
+                self._roles.append(EntryKind.CONFIGURATION, final.encode())
 
     def _on_configuration_committed(self, entry: Entry) -> None:
-        state = self._state
-        if self._leadership is not None:
+        state, roles = self._state, self._roles
+        if roles.leadership is not None:
             # Who is removed by this entry learns it now or never: nobody sends to it afterwards.
-            self._leadership.heartbeat(state, self._effects)
-        self._effects.facts.append(membership.committed_fact(entry))
-        if self._leadership is not None:
-            self._leadership.follow(state)
-        if self._leadership is not None and not state.is_voter:
-            self._on_step_down()
+            roles.leadership.heartbeat(state, self._effects)
+        self._effects.facts.append(membership.committed_fact(entry.index, Configuration.decode(entry.data)))
+        if roles.leadership is not None:
+            roles.leadership.follow(state)
+        if not state.is_voter:
+            roles.retire()
         if not state.is_voter and state.role is not Role.FOLLOWER:
-            self._become_follower(state.term)
-        elif self._leadership is None and state.committed_configuration.voters == (state.node_id,):
-            self._restart_election_timer()
+            roles.follow(state.term)
+        elif roles.leadership is None and state.committed_configuration.deciders == (state.node_id,):
+            roles.restart_election_timer()
+
+    # --- snapshots
+
+    def _on_snapshot_taken(self, index: LogIndex, data: bytes) -> None:
+        """Keep the state machine's own snapshot, unless a newer one was received meanwhile."""
+        state, leadership = self._state, self._roles.leadership
+        if index <= state.snapshot_index:
+            return
+        term = state.log.term_at(index)
+        assert term is not None and index <= state.applied_index, f"a snapshot of {index}, which is not applied"
+        taken = Snapshot.of(index, term, state.configuration_at(index), data)
+        base_index = LogIndex(max(state.log.base_index, index - self._config.snapshot_trailing))
+        if leadership is not None:
+            base_index = max(state.log.base_index, leadership.compactable_index(base_index))
+        state.take_snapshot(taken, base_index)
+        self._effects.snapshot = SnapshotSave(taken, state.log.base_index, state.log.base_term, is_received=False)
+
+    def _on_snapshot_chunk(self, message: Message) -> None:
+        state, chunk = self._state, message.body
+        assert isinstance(chunk, SnapshotChunk)
+        if not snapshot.is_well_formed(chunk, message.term, self._config) or not self._accepts_leader(message):
+            return
+        received = None
+        if chunk.last_index > state.commit_index:
+            received = self._incoming.take(chunk, message.term)
+            if received is not None:
+                self._install(received)
+        if chunk.last_index <= state.commit_index:
+            answer: AppendResponse | SnapshotResponse = AppendResponse(
+                True, chunk.last_index, LogIndex(0), Term(0), chunk.sequence
+            )
+        else:
+            held_bytes = self._incoming.held_bytes(chunk)
+            answer = SnapshotResponse(chunk.last_index, chunk.last_term, held_bytes, chunk.sequence)
+        self._effects.send(message.sender, state.term, answer)
+
+    def _install(self, received: Snapshot) -> None:
+        """Take over a complete snapshot that reaches further than what is committed here (thesis chapter 5)."""
+        state = self._state
+        if state.log.matches(received.last_index, received.last_term):
+            # The log holds all of it already; what follows there may be acknowledged, and stays.
+            self._commit(received.last_index)
+            return
+        state.install_snapshot(received)
+        self._effects.committed.clear()  # covered by the snapshot, which is installed before anything is applied
+        self._effects.snapshot = SnapshotSave(received, received.last_index, received.last_term, is_received=True)
+        self._effects.facts.append(membership.committed_fact(received.last_index, received.configuration))
+
+    def _on_snapshot_response(self, message: Message) -> None:
+        response = message.body
+        assert isinstance(response, SnapshotResponse)
+        leadership = self._roles.leadership
+        if leadership is not None and message.term == self._state.term:
+            leadership.on_snapshot_response(message.sender, response, self._state, self._effects)
+
+    # --- reads
+
+    def _on_read_requested(self, request_id: int) -> None:
+        state, leadership = self._state, self._roles.leadership
+        if leadership is not None:
+            if not leadership.add_read(state.node_id, request_id, state):
+                self._effects.refuse(request_id, "busy", state.leader)
+        elif state.leader is None:
+            self._effects.refuse(request_id, "not_leader", None)
+        elif self._reads.num_waiting >= MAX_WAITING:
+            self._effects.refuse(request_id, "busy", state.leader)
+        else:
+            self._reads.fresh.append(request_id)
+
+    def _ask_leader(self) -> None:
+        """One question for all reads that came since the last Ready."""
+        state = self._state
+        if state.leader is None:
+            for request_id in self._reads.take_all():
+                self._effects.refuse(request_id, "not_leader", None)
+            return
+        context = self._reads.take_question()
+        if context is not None:
+            self._effects.send(state.leader, state.term, ReadIndexRequest(context))
+
+    def _grant(self, reader: NodeId, number: int) -> None:
+        """Everything that was committed when the read came is committed here, and will be applied before the answer."""
+        state = self._state
+        if reader == state.node_id:
+            self._effects.reads.append(ReadGranted(number, state.commit_index))
+        else:
+            self._effects.send(reader, state.term, ReadIndexResponse(number, state.commit_index))
+
+    def _on_read_index_request(self, message: Message) -> None:
+        request, leadership = message.body, self._roles.leadership
+        assert isinstance(request, ReadIndexRequest)
+        if leadership is not None and message.sender in leadership.followers:
+            leadership.add_read(message.sender, request.context, self._state)
+
+    def _on_read_index_response(self, message: Message) -> None:
+        response = message.body
+        assert isinstance(response, ReadIndexResponse)
+        self._reads.answered(response.context, response.index)
 
     # --- messages
 
@@ -412,56 +403,29 @@ class RaftNode:
             return
         raises_term = not isinstance(body, PreVoteRequest) and not (isinstance(body, PreVoteResponse) and body.granted)
         if raises_term and message.term > state.term:
-            self._become_follower(message.term)
+            self._roles.follow(message.term)
         self._handlers[type(body)](message)
 
-    def _on_pre_vote_request(self, message: Message) -> None:
+    def _accepts_leader(self, message: Message) -> bool:
+        """Follow the sender of what only leaders send, if it leads this node's term; else tell it that it does not."""
         state, request = self._state, message.body
-        assert isinstance(request, PreVoteRequest)
-        granted = election.may_grant_pre_vote(state, self._config, message.term, request)
-        self._effects.send(message.sender, message.term if granted else state.term, PreVoteResponse(granted))
-
-    def _on_pre_vote_response(self, message: Message) -> None:
-        response = message.body
-        assert isinstance(response, PreVoteResponse)
-        if self._state.role is not Role.PRE_CANDIDATE or self._tally is None:
-            return
-        if response.granted and message.term != self._state.term + 1:
-            return
-        self._tally.record(message.sender, response.granted)
-        self._on_answer_counted()
-
-    def _on_vote_request(self, message: Message) -> None:
-        state, request = self._state, message.body
-        assert isinstance(request, VoteRequest)
-        granted = message.term == state.term and election.may_grant_vote(state, message.sender, request)
-        if granted:
-            state.voted_for = message.sender
-            self._restart_election_timer()
-        self._effects.send(message.sender, state.term, VoteResponse(granted))
-
-    def _on_vote_response(self, message: Message) -> None:
-        response = message.body
-        assert isinstance(response, VoteResponse)
-        if self._state.role is not Role.CANDIDATE or self._tally is None or message.term != self._state.term:
-            return
-        self._tally.record(message.sender, response.granted)
-        self._on_answer_counted()
-
-    def _on_append_request(self, message: Message) -> None:
-        state, request = self._state, message.body
-        assert isinstance(request, AppendRequest)
+        assert isinstance(request, AppendRequest | SnapshotChunk)
         if state.role is Role.LEADER and message.term == state.term:
-            return
-        if not replication.is_well_formed(request, message.term):
-            return
+            return False
         if message.term < state.term:
             # The sender leads no more; or this node's term ran ahead, and the sender must follow or it is never heard.
             refusal = AppendResponse(False, LogIndex(0), LogIndex(0), Term(0), request.sequence)
             self._effects.send(message.sender, state.term, refusal)
-            return
-        self._become_follower(message.term, message.sender)
+            return False
+        self._roles.follow(message.term, message.sender)
         state.leader_contact_ms = state.now_ms
+        return True
+
+    def _on_append_request(self, message: Message) -> None:
+        state, request = self._state, message.body
+        assert isinstance(request, AppendRequest)
+        if not replication.is_well_formed(request, message.term) or not self._accepts_leader(message):
+            return
         response = replication.accept_append(state, request)
         self._effects.send(message.sender, state.term, response)
         if response.success:
@@ -470,13 +434,8 @@ class RaftNode:
     def _on_append_response(self, message: Message) -> None:
         response = message.body
         assert isinstance(response, AppendResponse)
-        if self._leadership is None or message.term != self._state.term:
+        leadership = self._roles.leadership
+        if leadership is None or message.term != self._state.term:
             return
-        if self._leadership.on_response(message.sender, response, self._state, self._effects):
+        if leadership.on_response(message.sender, response, self._state, self._effects):
             self._count()
-
-    def _on_timeout_now(self, message: Message) -> None:
-        """The leader retires in this node's favour: stand at once and without asking (thesis section 3.10)."""
-        state = self._state
-        if message.term == state.term and state.leader in (None, message.sender) and state.is_voter:
-            self._start_election(is_transfer=True)

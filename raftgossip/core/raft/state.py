@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from raftgossip.core.raft.log import Log
-from raftgossip.core.raft.message import Configuration, Entry, EntryKind
+from raftgossip.core.raft.message import Configuration, Entry, EntryKind, Snapshot
 from raftgossip.ids import LogIndex, NodeId, Term
 
 
@@ -24,8 +24,8 @@ class Role(Enum):
 class RaftState:
     """One node's variables; the leader's own are in `replication.Leadership`.
 
-    Invariants: term >= the log's last term; applied <= committed <= last; a leader or candidate voted for itself; a
-    leader names itself as leader and is a voter.
+    Invariants: term >= the log's last term; compacted <= snapshot <= applied <= committed <= last; a leader or
+    candidate voted for itself; a leader names itself as leader and is a voter.
     """
 
     node_id: NodeId
@@ -39,8 +39,10 @@ class RaftState:
     """The newest entry known to be committed. Saved along with entries; see `HardState.commit_index` for why."""
     applied_index: LogIndex = LogIndex(0)
     """The newest entry that the state machine has taken."""
+    snapshot: Snapshot | None = None
+    """The newest one of this node; what the log has lost stands in it."""
     configurations: list[tuple[LogIndex, Configuration]] = field(default_factory=list)
-    """All configurations in the log, by index."""
+    """The configuration of the snapshot and all behind it in the log, by index."""
     role: Role = Role.FOLLOWER
     leader: NodeId | None = None
     """Who leads `term`, as far as known."""
@@ -56,8 +58,7 @@ class RaftState:
     @property
     def committed_configuration(self) -> Configuration:
         """The newest one that is known to be committed."""
-        known = (each for index, each in reversed(self.configurations) if index <= self.commit_index)
-        return next(known, Configuration(()))
+        return self.configuration_at(self.commit_index)
 
     @property
     def is_voter(self) -> bool:
@@ -65,7 +66,25 @@ class RaftState:
 
         Also while its removal is not committed: the others may need it to get that far (thesis section 4.2.2).
         """
-        return self.node_id in self.configuration.voters or self.node_id in self.committed_configuration.voters
+        return self.node_id in self.configuration.deciders or self.node_id in self.committed_configuration.deciders
+
+    @property
+    def has_pending_change(self) -> bool:
+        """Whether a configuration stands in the log that is not committed yet, or is joint."""
+        if not self.configurations:
+            return False
+        index, newest = self.configurations[-1]
+        return index > self.commit_index or bool(newest.outgoing)
+
+    @property
+    def snapshot_index(self) -> LogIndex:
+        """The newest entry that the snapshot covers; 0: there is none."""
+        return self.snapshot.last_index if self.snapshot is not None else LogIndex(0)
+
+    def configuration_at(self, index: LogIndex) -> Configuration:
+        """The newest configuration at or before `index`, which the snapshot does not cover beyond."""
+        known = (each for at, each in reversed(self.configurations) if at <= index)
+        return next(known, Configuration(()))
 
     def append(self, entry: Entry) -> None:
         """Put an entry at the log's end; a configuration decides from now on."""
@@ -79,6 +98,23 @@ class RaftState:
         while self.configurations and self.configurations[-1][0] >= index:
             self.configurations.pop()
 
+    def take_snapshot(self, snapshot: Snapshot, base_index: LogIndex) -> None:
+        """Keep this node's own snapshot of what it applied, and forget the entries up to `base_index`."""
+        self.snapshot = snapshot
+        self.configurations = [
+            (snapshot.last_index, snapshot.configuration),
+            *(each for each in self.configurations if each[0] > snapshot.last_index),
+        ]
+        if base_index > self.log.base_index:
+            self.log.compact(base_index)
+
+    def install_snapshot(self, snapshot: Snapshot) -> None:
+        """Put a received snapshot in place of everything: the log does not hold its last entry."""
+        self.snapshot = snapshot
+        self.log.reset(snapshot.last_index, snapshot.last_term)
+        self.configurations = [(snapshot.last_index, snapshot.configuration)]
+        self.commit_index = self.applied_index = snapshot.last_index
+
     @property
     def shown_role(self) -> str:
         """The role as facts and status name it."""
@@ -90,7 +126,8 @@ class RaftState:
         """Assert what the class promises."""
         self.log.check_invariants()
         assert self.term >= self.log.last_term
-        assert self.applied_index <= self.commit_index <= self.log.last_index
+        assert self.snapshot_index <= self.applied_index <= self.commit_index <= self.log.last_index
+        assert self.log.base_index <= self.snapshot_index
         if self.role in (Role.CANDIDATE, Role.LEADER):
             assert self.voted_for == self.node_id
             assert self.is_voter
