@@ -7,7 +7,6 @@ costs a constant per entry, message or election. How the run was made is not kno
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -21,14 +20,15 @@ from raftgossip.core.raft.message import (
     PreVoteRequest,
     PreVoteResponse,
     Ready,
+    Snapshot,
     VoteRequest,
     VoteResponse,
 )
-from raftgossip.core.raft.status import RaftStatus
 from raftgossip.core.raft.quorum import majority
+from raftgossip.core.raft.status import RaftStatus
 from raftgossip.facts import RoleChanged
 from raftgossip.ids import NodeId, Term
-from raftgossip.sim.machine import Disk
+from raftgossip.sim.machine import CHAIN_BYTES, Disk
 
 
 class Violation(AssertionError):
@@ -46,8 +46,6 @@ class _Seen:
     commit_index: int = 0
     saved_commit_index: int = 0
     applied_index: int = 0
-    chain: bytes = b""
-    """Hash over all applied entries, in order."""
     leads: Term | None = None
     """The term that it leads."""
     configurations: list[tuple[int, Configuration]] = field(default_factory=list)
@@ -79,7 +77,10 @@ class Checks:
         self._committed_in: dict[Term, int] = {}
         self._configurations: list[tuple[int, Configuration]] = []
         self._votes: dict[tuple[NodeId, Term], NodeId] = {}
-        self._chains: list[bytes] = [b""]
+        self._chains: list[bytes] = [bytes(CHAIN_BYTES)]
+        """By applied index: a hash over all entries up to there."""
+        self._snapshots: dict[int, Snapshot] = {}
+        self.num_installed = 0
         for node_id, disk in disks.items():
             self.restarted(node_id)
             self._note_entries(disk.entries, Term(0))
@@ -101,6 +102,16 @@ class Checks:
         return max(0, len(self._configurations) - 1)
 
     @property
+    def num_joint(self) -> int:
+        """Joint ones among them."""
+        return sum(bool(configuration.outgoing) for _, configuration in self._configurations)
+
+    @property
+    def num_snapshots(self) -> int:
+        """Indices of which some node took a snapshot."""
+        return len(self._snapshots)
+
+    @property
     def configuration(self) -> Configuration:
         """The newest committed configuration."""
         return self._configurations[-1][1]
@@ -111,9 +122,14 @@ class Checks:
         """A node begins a life with what its disk holds."""
         disk = self._disks[node_id]
         voted_for = disk.hard_state.voted_for if disk.hard_state is not None else None
-        seen = _Seen([entry.term for entry in disk.entries], disk.term, voted_for)
-        seen.note_configurations(disk.entries)
+        compacted = [entry.term for entry in self._committed[: disk.base_index]]
+        seen = _Seen(compacted + [entry.term for entry in disk.entries], disk.term, voted_for)
         seen.saved_commit_index = disk.hard_state.commit_index if disk.hard_state is not None else 0
+        if disk.snapshot is not None:
+            snapshot = disk.snapshot.snapshot
+            seen.commit_index = seen.applied_index = snapshot.last_index
+            seen.configurations = [(snapshot.last_index, snapshot.configuration)]
+        seen.note_configurations([entry for entry in disk.entries if entry.index > seen.commit_index])
         self._seen[node_id] = seen
 
     def restored(self, status: RaftStatus) -> None:
@@ -121,11 +137,14 @@ class Checks:
         seen = self._seen[status.node_id]
         assert status.term == seen.term, f"node {status.node_id} restarts in term {status.term}, saved: {seen.term}"
         assert status.last_index == len(seen.terms), f"node {status.node_id} restarts with another log than it saved"
+        assert status.snapshot_index == seen.commit_index, f"node {status.node_id} restarts with another snapshot"
         assert status.commit_index >= seen.saved_commit_index, f"node {status.node_id} forgot what was committed"
 
     def handed_out(self, node_id: NodeId, ready: Ready) -> None:
         """A node hands out a Ready; nothing of it is performed yet."""
         seen = self._seen[node_id]
+        if ready.snapshot is not None:
+            self._check_snapshot(node_id, seen, ready.snapshot.snapshot, is_received=ready.snapshot.is_received)
         if ready.entries:
             self._check_entries(node_id, seen, ready)
         if ready.hard_state is not None:
@@ -152,21 +171,30 @@ class Checks:
         elif isinstance(body, VoteResponse) and body.granted:
             self._check_vote(message.sender, message.receiver, message.term)
         elif isinstance(body, AppendResponse) and body.success and message.term == disk.term:
-            assert body.match_index <= len(disk.entries), (
-                f"node {message.sender} acknowledges entry {body.match_index}, saved: {len(disk.entries)}"
+            assert body.match_index <= disk.last_index, (
+                f"node {message.sender} acknowledges entry {body.match_index}, saved: {disk.last_index}"
             )
 
-    def applied(self, node_id: NodeId, entry: Entry) -> None:
+    def applied(self, node_id: NodeId, index: int, chain: bytes) -> None:
         """State machine safety (3.6.3): equal applied index, equal history; each entry once, without gaps."""
         seen = self._seen[node_id]
-        assert entry.index == seen.applied_index + 1, f"node {node_id} applies {entry.index} after {seen.applied_index}"
-        text = f"{entry.index} {entry.term} {entry.kind.value} ".encode()
-        seen.chain = hashlib.sha256(seen.chain + text + entry.data).digest()
-        seen.applied_index = entry.index
-        if entry.index == len(self._chains):
-            self._chains.append(seen.chain)
-        assert self._chains[entry.index] == seen.chain, (
-            f"state machine safety: node {node_id} applied another history up to entry {entry.index}"
+        assert index == seen.applied_index + 1, f"node {node_id} applies {index} after {seen.applied_index}"
+        seen.applied_index = index
+        if index == len(self._chains):
+            self._chains.append(chain)
+        self._check_chain(node_id, index, chain)
+
+    def installed(self, node_id: NodeId, index: int, chain: bytes) -> None:
+        """A received snapshot became the state of a node: it must be the one that applying gives (chapter 5)."""
+        seen = self._seen[node_id]
+        assert index > seen.applied_index, f"node {node_id} goes back from entry {seen.applied_index} to {index}"
+        seen.applied_index = index
+        self.num_installed += 1
+        self._check_chain(node_id, index, chain)
+
+    def _check_chain(self, node_id: NodeId, index: int, chain: bytes) -> None:
+        assert self._chains[index] == chain, (
+            f"state machine safety: node {node_id} has another history up to entry {index}"
         )
 
     # --- the rules
@@ -181,6 +209,23 @@ class Checks:
         self._note_entries(ready.entries, seen.terms[first - 2] if first > 1 else Term(0))
         seen.terms[first - 1 :] = [entry.term for entry in ready.entries]
         seen.note_configurations(ready.entries)
+
+    def _check_snapshot(self, node_id: NodeId, seen: _Seen, snapshot: Snapshot, *, is_received: bool) -> None:
+        """A snapshot covers committed entries only, and is the same on all nodes."""
+        index = snapshot.last_index
+        assert index <= len(self._committed), f"node {node_id} has a snapshot of {index}, which is not committed"
+        known = self._snapshots.setdefault(index, snapshot)
+        assert known == snapshot, f"node {node_id} has another snapshot of {index} than an earlier one"
+        assert snapshot.last_term == self._committed[index - 1].term, f"a snapshot of {index} with a wrong term"
+        newest = [each for at, each in self._configurations if at <= index][-1]
+        assert snapshot.configuration == newest, f"a snapshot of {index} with {snapshot.configuration}, not {newest}"
+        if not is_received:
+            assert index <= seen.applied_index, f"node {node_id} has a snapshot of {index} before it applied that"
+            return
+        assert index > seen.commit_index, f"node {node_id} takes a stale snapshot of {index} for {seen.commit_index}"
+        seen.terms = [entry.term for entry in self._committed[:index]]
+        seen.commit_index = index
+        seen.configurations = [(index, snapshot.configuration)]
 
     def _note_entries(self, entries: Sequence[Entry], previous_term: Term) -> None:
         """Log matching (3.5): an index and a term have one content and one predecessor, for ever."""
@@ -241,13 +286,13 @@ class Checks:
         A node counts by the newest configuration in its log; by the one before it if that was appended only after the
         count, in the same batch.
         """
-        holders: list[NodeId] = []
         for _, configuration in seen.configurations[-2:]:
-            holders = [voter for voter in configuration.voters if self._disks[voter].holds(last)]
-            if len(holders) >= majority(len(configuration.voters)):
+            holders = [node_id for node_id in configuration.members if self._disks[node_id].holds(last)]
+            if all(len(set(holders) & set(half)) >= majority(len(half)) for half in configuration.halves):
                 return
         raise AssertionError(
-            f"node {node_id} commits {last.index}/{last.term}, durable on {holders} of {configuration.voters} only"
+            f"node {node_id} commits {last.index}/{last.term}, durable on too few: "
+            f"{[node_id for node_id, disk in self._disks.items() if disk.holds(last)]} of {seen.configurations[-2:]}"
         )
 
     def _note_committed(self, entries: Sequence[Entry]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from raftgossip.core.raft.config import RaftConfig
 
-NUM_FAULTS = 6
+NUM_FAULTS = 9
 """Kinds of faults that the world chooses from."""
 
 
@@ -41,6 +41,11 @@ class Knobs:
     """The operator's pause between membership changes; 0: there are none."""
     fault_gap_ms: int
     outage_ms: int
+    num_clients: int
+    client_gap_ms: int
+    """A client's pause between two calls."""
+    forwards: float
+    """The chance that a machine passes a request on to the leader instead of naming it."""
     nemesis: float
     """The chance that a new leader is hit within `nemesis_ms` of its election."""
     nemesis_ms: int
@@ -48,8 +53,8 @@ class Knobs:
     """Relative frequencies of `World`'s faults, in their order; crashes are never left out."""
 
     @classmethod
-    def draw(cls, rng: random.Random) -> Knobs:
-        """Draw a run.
+    def draw(cls, rng: random.Random, num_machines: int | None = None) -> Knobs:
+        """Draw a run, of `num_machines` if given, else of 3 to 7.
 
         In some runs everything goes in the smallest steps and hardly a leader survives its election, because the
         faults of commitment (thesis Figure 3.7) stay hidden while batches carry a new leader's own entry along.
@@ -60,8 +65,11 @@ class Knobs:
         num_voters = rng.choice((3, 3, 4, 5))
         has_changes = rng.random() < 0.5
         num_spare = rng.randint(0, 2) if has_changes else 0
-        num_machines = num_voters + num_spare
-        slowest, fastest = rng.choice(((1000, 1000), (900, 1100), (600, 1600)))
+        if num_machines is not None:
+            num_voters = min(num_voters, num_machines)
+            num_spare = num_machines - num_voters
+        slowest, fastest = rng.choice(((1000, 1000), (900, 1100), (800, 1200), (600, 1600)))
+        has_leases = fastest <= 1200 and rng.random() < 0.4
         config = RaftConfig(
             heartbeat_ms=heartbeat_ms,
             election_min_ms=election_min_ms,
@@ -72,6 +80,13 @@ class Knobs:
             max_uncommitted=rng.choice((4, 32, 4096)),
             unresponsive_after_ms=heartbeat_ms * rng.randint(2, 12),
             caught_up_lag=rng.choice((1, 16)),
+            max_uncommitted_bytes=rng.choice((200, 1 << 20)),
+            max_inflight_bytes=rng.choice((100, 1 << 20)),
+            snapshot_entries=rng.choice((4, 10, 40, 8192)),
+            snapshot_trailing=rng.choice((0, 0, 3, 20)),
+            snapshot_chunk_bytes=rng.choice((300, 2000, 1 << 16)),
+            snapshot_bytes_per_s=rng.choice((100_000, 1 << 26)),
+            lease_drift_percent=20 if has_leases else 0,
         )
         return cls(
             num_voters=num_voters,
@@ -87,14 +102,17 @@ class Knobs:
             replay=rng.choice((0.0, 0.01, 0.03)),
             fsync_ms=(0, rng.choice((0, 2, heartbeat_ms // 4))),
             slow_fsync=rng.choice((0.0, 0.0, 0.02)),
-            rates=tuple(rng.randint(slowest, fastest) for _ in range(num_machines)),
+            rates=tuple(rng.randint(slowest, fastest) for _ in range(num_voters + num_spare)),
             proposal_gap_ms=rng.choice((6, 20, 60)) * heartbeat_ms // 20,
             change_gap_ms=election_min_ms * rng.randint(1, 4) // 2 if has_changes else 0,
             fault_gap_ms=election_min_ms * rng.randint(1, 3),
             outage_ms=election_min_ms * rng.randint(1, 8),
+            num_clients=rng.randint(2, 5),
+            client_gap_ms=heartbeat_ms * rng.choice((1, 4, 10)),
+            forwards=rng.choice((0.0, 0.5, 1.0)),
             nemesis=0.95 if is_stormy else rng.choice((0.0, 0.5, 0.9)),
             nemesis_ms=rng.choice((heartbeat_ms // 4, heartbeat_ms, 2 * heartbeat_ms)),
-            fault_weights=(3, 0, 1, 0, 0, 0) if is_stormy else _draw_weights(rng),
+            fault_weights=(3, 0, 1, 0, 0, 0, 0, 0, 0) if is_stormy else _draw_weights(rng),
         )
 
 

@@ -45,11 +45,15 @@ class Network:
 
     def delays_ms(self, sender: NodeId, receiver: NodeId) -> list[int]:
         """After how long a message that is sent now arrives: once, not at all, or twice."""
+        return [] if self.is_cut(sender, receiver) else self.any_delays_ms()
+
+    def any_delays_ms(self) -> list[int]:
+        """The same for a way that is never cut, such as one from or to a client."""
         knobs = self._knobs
         if self._is_calm:
             return [knobs.delay_ms[0]]
         chance, delay_ms = self._rng.random(), self._ordinary_ms()
-        if self.is_cut(sender, receiver) or chance < knobs.loss:
+        if chance < knobs.loss:
             return []
         chance -= knobs.loss
         if chance < knobs.duplicate:
