@@ -58,6 +58,8 @@ class _Client:
     told_index: int = 0
     """What all clients together had been told of when it asked."""
     num_attempts: int = 0
+    patience_ms: int = 0
+    """When it asks again."""
 
 
 class Clients:
@@ -77,8 +79,9 @@ class Clients:
         self._num_values = self._told_index = self._num_bursts = 0
         self.history: list[Call] = []
         self.is_calm = False
-        for place in range(knobs.num_clients):
-            self._pause(_Client(f"c{place}"))
+        self._clients = [_Client(f"c{place}") for place in range(knobs.num_clients)]
+        for client in self._clients:
+            self._pause(client)
 
     # --- a client's life
 
@@ -120,10 +123,11 @@ class Clients:
             self._record(client, None, None)
             return
         self._travel(self._arrive, client, call_number, client.sequence, client.operation, machine)
-        self._world.plan(self._knobs.config.election_max_ms, self._look, client, call_number, client.num_attempts)
+        client.patience_ms = self._world.now_ms + self._knobs.config.election_max_ms
+        self._world.plan(self._knobs.config.election_max_ms, self._look, client, call_number)
 
-    def _look(self, client: _Client, call_number: int, num_attempts: int) -> None:
-        if call_number == client.call_number and num_attempts == client.num_attempts:
+    def _look(self, client: _Client, call_number: int) -> None:
+        if call_number == client.call_number and self._world.now_ms >= client.patience_ms:
             self._attempt(client, call_number, self._anybody())
 
     def _travel(self, action: Callable[..., None], *arguments: object) -> None:
@@ -136,6 +140,12 @@ class Clients:
         self.history.append(Call(client.name, client.operation, client.invoked_at, answered_at, result))
         client.call_number += 1
         self._pause(client)
+
+    def finish(self) -> None:
+        """The run is over: nobody knows what becomes of the calls that are still on their way."""
+        for client in self._clients:
+            if client.operation is not None:
+                self._record(client, None, None)
 
     # --- at the machines
 
@@ -159,13 +169,15 @@ class Clients:
         if call_number != client.call_number:
             return
         next_machine = self._machines[leader - 1] if leader is not None else self._anybody()
-        if leader is not None and self._rng.random() < self._knobs.forwards:
+        if leader in (None, machine.node_id):
+            self._world.plan(2 * self._knobs.config.heartbeat_ms, self._attempt, client, call_number, next_machine)
+        elif self._rng.random() < self._knobs.forwards and client.num_attempts < NUM_ATTEMPTS:
+            client.num_attempts += 1
             operation = client.operation
-            for delay_ms in self._network.delays_ms(machine.node_id, leader):
+            for delay_ms in self._network.delays_ms(machine.node_id, next_machine.node_id):
                 self._world.plan(delay_ms, self._arrive, client, call_number, client.sequence, operation, next_machine)
-        elif client.num_attempts <= NUM_ATTEMPTS:
-            pause_ms = 1 if leader not in (None, machine.node_id) else 2 * self._knobs.config.heartbeat_ms
-            self._world.plan(pause_ms, self._attempt, client, call_number, next_machine)
+        else:
+            self._world.plan(1, self._attempt, client, call_number, next_machine)
 
     def applied(self, machine: Machine, request_id: int, answer: Answer | None) -> None:
         """A machine applied a command that was proposed there."""

@@ -155,6 +155,7 @@ class World:
         """Exactly once, and linearizable: what can only be said of a whole history."""
         for machine in self._machines.values():
             machine.replica.registers.check_invariants()
+        self._clients.finish()
         verdict = check(self._clients.history)
         assert verdict.outcome == "linearizable", f"{verdict.outcome}: {verdict.explanation}"
 
