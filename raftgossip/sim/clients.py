@@ -26,6 +26,8 @@ KEYS = ("a", "b", "c")
 CALLS_PER_KEY = 50
 """Then a fresh key takes its place, since judging a history is costly when it is long."""
 NUM_ATTEMPTS = 8
+STICKINESS = 0.8
+"""The chance that a client asks whom it asked before."""
 
 
 class Surroundings(Protocol):
@@ -40,6 +42,9 @@ class Surroundings(Protocol):
 
     def submit(self, machine: Machine, event: RaftEvent) -> None:
         """Put an event into a machine's mailbox, if it runs."""
+
+    def leaders(self) -> list[Machine]:
+        """Machines whose node thinks that it leads."""
 
     def new_request(self) -> int:
         """A number that no other request has."""
@@ -58,6 +63,8 @@ class _Client:
     told_index: int = 0
     """What all clients together had been told of when it asked."""
     num_attempts: int = 0
+    favourite: Machine | None = None
+    """Who answered it last: it sticks to that machine, also while others have found a new leader."""
     patience_ms: int = 0
     """When it asks again."""
 
@@ -95,7 +102,17 @@ class Clients:
         client.sequence += 1
         client.operation = self._choose()
         client.invoked_at, client.told_index, client.num_attempts = self._world.now_ms, self._told_index, 0
-        self._attempt(client, client.call_number, self._anybody())
+        self._attempt(client, client.call_number, self._choose_machine(client, client.operation))
+
+    def _choose_machine(self, client: _Client, operation: Operation) -> Machine:
+        """Where it goes first. While two think that they lead, writes go to the new one and reads to the old one, for
+        that is where a stale answer would come from."""
+        leaders = [(machine.node.status().term, machine.node_id) for machine in self._world.leaders() if machine.node]
+        if len(leaders) > 1:
+            _, node_id = min(leaders) if operation.kind == "read" else max(leaders)
+            return self._machines[node_id - 1]
+        favourite = client.favourite if self._rng.random() < STICKINESS else None
+        return favourite or self._anybody()
 
     def _choose(self) -> Operation:
         place = self._rng.choice(KEYS)
@@ -183,7 +200,7 @@ class Clients:
         """A machine applied a command that was proposed there."""
         found = self._waiting.pop(request_id, None)
         if found is not None and found[2] == machine.life and answer is not None and answer.status == "executed":
-            self._travel(self._answered, found[0], found[1], answer.result, machine.replica.index)
+            self._travel(self._answered, found[0], found[1], machine, answer.result, machine.replica.index)
 
     def granted(self, machine: Machine, request_id: int) -> None:
         """A machine may answer a read from its registers."""
@@ -199,10 +216,11 @@ class Clients:
             f"but an answer from entry {client.told_index} was given before {client.name} asked"
         )
         value = machine.replica.registers.read(client.operation.key)
-        self._travel(self._answered, client, call_number, value, index)
+        self._travel(self._answered, client, call_number, machine, value, index)
 
-    def _answered(self, client: _Client, call_number: int, result: Result, index: int) -> None:
+    def _answered(self, client: _Client, call_number: int, machine: Machine, result: Result, index: int) -> None:
         if call_number == client.call_number:
+            client.favourite = machine
             self._told_index = max(self._told_index, index)
             self._record(client, self._world.now_ms, result)
 

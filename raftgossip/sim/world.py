@@ -19,12 +19,12 @@ from raftgossip.core.raft import membership
 from raftgossip.core.raft.message import (
     Applied,
     Configuration,
-    ConfigurationProposed,
     Entry,
     EntryKind,
     HardState,
     Message,
     Persisted,
+    PreVoteRequest,
     Proposed,
     RaftEvent,
     Ready,
@@ -35,6 +35,7 @@ from raftgossip.core.raft.message import (
 from raftgossip.core.raft.node import RaftNode
 from raftgossip.ids import LogIndex, NodeId, Term
 from raftgossip.sim import registers
+from raftgossip.sim.administrator import Administrator
 from raftgossip.sim.checks import Checks, Violation
 from raftgossip.sim.clients import Clients
 from raftgossip.sim.faults import Faults
@@ -103,8 +104,7 @@ class World:
         self._clients = Clients(self, machines, self._network, knobs, rng)
         self._faults = Faults(self, machines, self._network, knobs, rng)
         self.plan(knobs.proposal_gap_ms, self._burst)
-        if knobs.change_gap_ms:
-            self.plan(knobs.change_gap_ms, self._change)
+        self._administrator = Administrator(self, machines, knobs, rng)
 
     def _found(self, machine: Machine) -> None:
         """Write the first configuration on the disks of its voters."""
@@ -292,8 +292,12 @@ class World:
         if self._record is not None:
             self.note(machine.node_id, event)
         self._num_events += 1
+        is_question = isinstance(event, Received) and isinstance(event.message.body, PreVoteRequest)
+        term = machine.node.status().term if is_question else None
         machine.node.handle(event, machine.local_ms(self._now_ms))
         machine.node.check_invariants()
+        # Thesis section 9.6: a candidate that only asks must not disturb those whom it asks.
+        assert term is None or machine.node.status().term == term, f"a pre-vote raises node {machine.node_id}'s term"
 
     def _take_readys(self, machine: Machine) -> None:
         """Take what the node hands out, perform what needs no disk, and see when it must run next."""
@@ -395,49 +399,13 @@ class World:
         machine.mailbox.append(Received(message))
         self._run_soon(machine, 0 if self.knobs.max_batch == 1 else 1)
 
-    # --- load and the operator
+    # --- load
 
     def _burst(self) -> None:
         """Commands for a leader, or for anybody, beside those of the clients."""
         if not self._is_calm:
             self._clients.burst(self._faults.victim(), self._rng.choice((1, 1, 2, 8)))
             self.plan(self._pick((1, 2 * self.knobs.proposal_gap_ms)), self._burst)
-
-    def _change(self) -> None:
-        """The operator changes the membership, without looking whether it is wise."""
-        if self._is_calm:
-            return
-        for machine in self.leaders():
-            assert machine.node is not None
-            for _ in range(self._rng.choice((1, 2, 3))):
-                current = machine.node.status().configuration
-                wanted = self._other_voters() if self._rng.random() < 0.3 else self._next_configuration(current)
-                self.submit(machine, ConfigurationProposed(self.new_request(), wanted))
-        self.plan(self._pick((1, 2 * self.knobs.change_gap_ms)), self._change)
-
-    def _other_voters(self) -> Configuration:
-        """Any two or more machines vote from now on, most of the others learn: usually a joint change."""
-        nodes = list(self._machines)
-        self._rng.shuffle(nodes)
-        num_voters = self._rng.randint(2, len(nodes))
-        learners = [node_id for node_id in nodes[num_voters:] if self._rng.random() < 0.7]
-        return Configuration(tuple(sorted(nodes[:num_voters])), tuple(sorted(learners)))
-
-    def _next_configuration(self, current: Configuration) -> Configuration:
-        """One node moves on: outside -> learner -> voter, or back; small clusters rather grow."""
-        node_id = self._rng.choice(list(self._machines))
-        voters, learners = list(current.voters), list(current.learners)
-        if node_id in learners:
-            learners.remove(node_id)
-            if self._rng.random() < 0.8:
-                voters.append(node_id)
-        elif node_id not in voters:
-            learners.append(node_id)
-        elif len(voters) > 2 and self._rng.random() < (0.6 if len(voters) > 3 else 0.3):
-            voters.remove(node_id)
-            if self._rng.random() < 0.5:
-                learners.append(node_id)
-        return Configuration(tuple(sorted(voters)), tuple(sorted(learners)))
 
     # --- the calm part
 
@@ -447,7 +415,7 @@ class World:
         The bound is twenty long election timeouts of the slowest clock, and for those who lag two round trips with
         their fsyncs per entry, since a run may allow one entry a message and one message on the way.
         """
-        self._is_calm = self._clients.is_calm = self._faults.is_calm = True
+        self._is_calm = self._clients.is_calm = self._faults.is_calm = self._administrator.is_calm = True
         self._network.calm_down()
         self.note("calm")
         for machine in self._machines.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from raftgossip.errors import ConfigError
 
@@ -64,7 +64,11 @@ class RunSpec:
 
 @dataclass(frozen=True, slots=True)
 class EpochConfig:
-    """How the leader's coordinator behaves; local to each node, all times in milliseconds."""
+    """How the leader's coordinator behaves; local to each node, all times in milliseconds.
+
+    Raises:
+        ConfigError: a number is out of its range or contradicts another; names the key.
+    """
 
     unresponsive_grace_ms: int = 1_500
     """A new leader gives every participant this long before it believes that silence means failure. Longer: a dead
@@ -75,4 +79,20 @@ class EpochConfig:
     proposal_timeout_ms: int = 2_000
     """A proposal whose effect has not shown in the ledger by then is proposed again; applying it twice is harmless."""
     max_voters: int = 5
-    """More peers than this stay learners: they take part in epochs and do not vote."""
+    """More peers than this stay learners: they take part in epochs and do not vote. Odd numbers are worth their price:
+    3 survive the loss of one voter, 5 of two; more cost every command time. Lowering it takes nobody's vote."""
+    promote_after_ms: int = 30_000
+    """A voter that a leader has not heard for this long loses its vote to a learner that has caught up, if there is
+    one; a new leader counts anew. Longer: a cluster with a dead voter can bear the less for so long. Shorter than a
+    restart takes: every restart costs two changes of who votes. At least `unresponsive_grace_ms`."""
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if type(value) is not int or value < 1:
+                raise ConfigError(f"{each.name} is {value!r}; it must be a whole number from 1 on")
+        if self.promote_after_ms < self.unresponsive_grace_ms:
+            raise ConfigError(
+                f"promote_after_ms is {self.promote_after_ms}; it must not be below unresponsive_grace_ms "
+                f"({self.unresponsive_grace_ms}), or a new leader would replace voters that had no time to answer"
+            )

@@ -16,6 +16,7 @@ from raftgossip.core.epoch.command import CloseEpoch, Command, OpenEpoch, OpenEp
 from raftgossip.core.epoch.config import EpochConfig, RunSpec
 from raftgossip.core.epoch.ledger import CLOSED, FAILED, LedgerView, closing_reports
 from raftgossip.core.epoch.sightings import Liveness, Sightings
+from raftgossip.core.epoch.voters import Health, next_configuration
 from raftgossip.core.raft.message import Configuration
 from raftgossip.facts import ConfigurationChanged, PeerCaughtUp, PeerResponsive, PeerUnresponsive
 from raftgossip.ids import Epoch, NodeId
@@ -66,7 +67,8 @@ class CoordinatorReady:
 
 
 class Coordinator:
-    """Decides for the leader: who is let into the Raft configuration, and when an epoch opens, is retried, or ends.
+    """Decides for the leader: who is let into the Raft configuration and who votes (by the rules of `voters.py`), and
+    when an epoch opens, is retried, or ends.
 
     Invariants: nothing is proposed while not leading; at most one epoch command and one configuration change are
     pending, and neither is repeated before its effect shows or its time is up.
@@ -102,11 +104,12 @@ class Coordinator:
             case PeerResponsive():
                 self._liveness.set_responsive(event.node_id, now_ms)
             case PeerUnresponsive():
-                self._liveness.set_unresponsive(event.node_id)
+                self._liveness.set_unresponsive(event.node_id, now_ms)
+                self._caught_up.discard(event.node_id)  # what it misses meanwhile may be much
             case PeerCaughtUp():
                 self._caught_up.add(event.node_id)
             case ConfigurationChanged():
-                self._on_configuration_changed(Configuration(event.voters, event.learners))
+                self._on_configuration_changed(Configuration(event.voters, event.learners, event.outgoing))
             case _:
                 assert_never(event)
         self._wake_ms = None
@@ -141,7 +144,7 @@ class Coordinator:
     def _on_configuration_changed(self, configuration: Configuration) -> None:
         if self._configuration is not None:
             # Who left and comes back has to catch up again.
-            self._caught_up -= _members(self._configuration) - _members(configuration)
+            self._caught_up -= set(self._configuration.members) - set(configuration.members)
         self._configuration = configuration
         self._change_until_ms = None
 
@@ -168,12 +171,26 @@ class Coordinator:
     def _decide_membership(self, view: LedgerView, now_ms: int) -> None:
         if self._configuration is None or not self._is_due(self._change_until_ms, now_ms):
             return
-        ready_to_vote = tuple(node for node in sorted(self._caught_up) if self._liveness.is_alive(node))
-        change = next_configuration(self._configuration, view, ready_to_vote, self._config.max_voters)
+        health = self._health(self._configuration, now_ms)
+        change = next_configuration(self._configuration, view, health, self._config.max_voters)
         if change is not None:
             self._configurations.append(change)
             self._change_until_ms = now_ms + self._config.proposal_timeout_ms
             self._is_due(self._change_until_ms, now_ms)
+
+    def _health(self, configuration: Configuration, now_ms: int) -> Health:
+        """How its members answer now; asks to be woken when silence makes the next voter a lost one."""
+        liveness = self._liveness
+        lost: list[tuple[int, NodeId]] = []
+        for voter in configuration.voters:
+            since_ms = liveness.silent_since_ms(voter)
+            if since_ms is not None and self._is_due(since_ms + self._config.promote_after_ms, now_ms):
+                lost.append((since_ms, voter))
+        return Health(
+            ready=tuple(node for node in sorted(self._caught_up) if liveness.is_alive(node)),
+            silent=tuple(node for node in configuration.members if liveness.is_dead(node, now_ms)),
+            lost=tuple(voter for _, voter in sorted(lost)),
+        )
 
     # --- epochs
 
@@ -197,7 +214,7 @@ class Coordinator:
         if view.run_finished or configuration is None:
             return None
         roster = tuple(entry.node_id for entry in view.roster)
-        reached = _members(configuration)
+        reached = frozenset(configuration.members)
         eligible = tuple(node for node in roster if node in reached and self._liveness.is_alive(node))
         if len(eligible) < spec.min_participants:
             return None
@@ -313,35 +330,6 @@ class Coordinator:
         attempt = opened.attempt + 1
         digest, exact = self._plan(spec, survivors, opened.epoch, attempt)
         return RetryExchange(opened.epoch, attempt, survivors, digest, exact)
-
-
-def next_configuration(
-    current: Configuration, view: LedgerView, ready_to_vote: Sequence[NodeId], max_voters: int
-) -> Configuration | None:
-    """The next single change towards what the ledger says; None: there is nothing to do.
-
-    First whoever left the roster goes (never the last voter), then a newcomer becomes a learner, then a learner of
-    `ready_to_vote` becomes a voter while there are fewer than `max_voters`.
-    """
-    voters, learners = current.voters, current.learners
-    for node in (*voters, *learners):
-        if node in view.departed and voters != (node,):
-            return Configuration(_without(voters, node), _without(learners, node))
-    for entry in view.roster:
-        if entry.node_id not in voters and entry.node_id not in learners:
-            return Configuration(voters, tuple(sorted((*learners, entry.node_id))))
-    for node in learners:
-        if node in ready_to_vote and len(voters) < max_voters:
-            return Configuration(tuple(sorted((*voters, node))), _without(learners, node))
-    return None
-
-
-def _members(configuration: Configuration) -> frozenset[NodeId]:
-    return frozenset({*configuration.voters, *configuration.learners})
-
-
-def _without(nodes: tuple[NodeId, ...], leaver: NodeId) -> tuple[NodeId, ...]:
-    return tuple(node for node in nodes if node != leaver)
 
 
 def _position(view: LedgerView) -> tuple[int, int]:

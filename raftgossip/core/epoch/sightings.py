@@ -27,15 +27,19 @@ class Liveness:
         self._known = {node_id: True}
         self._settled_ms = {node_id: now_ms + rejoin_ms}
         self._announced: set[NodeId] = set()
+        self._silent_ms: dict[NodeId, int] = {}
 
     def set_responsive(self, node_id: NodeId, now_ms: int) -> None:
         """It acknowledges."""
         if not self.is_alive(node_id):
             self._settled_ms[node_id] = now_ms + self._rejoin_ms
         self._known[node_id] = True
+        self._silent_ms.pop(node_id, None)
 
-    def set_unresponsive(self, node_id: NodeId) -> None:
+    def set_unresponsive(self, node_id: NodeId, now_ms: int) -> None:
         """It has not acknowledged for too long."""
+        if self.is_alive(node_id):
+            self._silent_ms[node_id] = now_ms
         self._known[node_id] = False
         self._announced.discard(node_id)
 
@@ -55,6 +59,11 @@ class Liveness:
     def is_dead(self, node_id: NodeId, now_ms: int) -> bool:
         """Whether it fell silent, or has said nothing within the grace."""
         return not self._known.get(node_id, now_ms < self.grace_ends_ms)
+
+    def silent_since_ms(self, node_id: NodeId) -> int | None:
+        """Since when it is known not to answer: since it fell silent, or since this leadership began, for a new leader
+        does not know how long its predecessor waited. None: it answers."""
+        return None if self.is_alive(node_id) else self._silent_ms.get(node_id, self.since_ms)
 
     def any_unknown(self, nodes: Sequence[NodeId], now_ms: int) -> bool:
         """Whether one of them has neither acknowledged nor fallen silent, and the grace is not over."""

@@ -312,19 +312,17 @@ class RaftNode:
         assert isinstance(chunk, SnapshotChunk)
         if not snapshot.is_well_formed(chunk, message.term, self._config) or not self._accepts_leader(message):
             return
-        received = None
-        if chunk.last_index > state.commit_index:
+        if snapshot.is_news(chunk, state.commit_index):
             received = self._incoming.take(chunk, message.term)
             if received is not None:
                 self._install(received)
         if chunk.last_index <= state.commit_index:
-            answer: AppendResponse | SnapshotResponse = AppendResponse(
-                True, chunk.last_index, LogIndex(0), Term(0), chunk.sequence
-            )
+            covered = AppendResponse(True, chunk.last_index, LogIndex(0), Term(0), chunk.sequence)
+            self._effects.send(message.sender, state.term, covered)
         else:
             held_bytes = self._incoming.held_bytes(chunk)
             answer = SnapshotResponse(chunk.last_index, chunk.last_term, held_bytes, chunk.sequence)
-        self._effects.send(message.sender, state.term, answer)
+            self._effects.send(message.sender, state.term, answer)
 
     def _install(self, received: Snapshot) -> None:
         """Take over a complete snapshot that reaches further than what is committed here (thesis chapter 5)."""

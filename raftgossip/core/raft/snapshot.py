@@ -110,6 +110,11 @@ class Incoming:
         self.data = bytearray()
 
 
+def is_news(chunk: SnapshotChunk, commit_index: LogIndex) -> bool:
+    """Whether the snapshot reaches further than what is committed here: another one would take the state back."""
+    return chunk.last_index > commit_index
+
+
 def is_well_formed(chunk: SnapshotChunk, term: Term, config: RaftConfig) -> bool:
     """Whether the chunk lies within a snapshot of a size that this node takes, and of a term that can be."""
     return (
