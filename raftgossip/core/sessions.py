@@ -43,7 +43,8 @@ class _Session(Generic[ResultT]):
         """The client waits for nothing below `floor`."""
         if floor > self.floor:
             self.floor = floor
-            self.results = {sequence: result for sequence, result in self.results.items() if sequence >= floor}
+            for sequence in [each for each in self.results if each < floor]:
+                del self.results[sequence]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +100,11 @@ class Sessions(Generic[ResultT]):
             assert all(sequence >= session.floor for sequence in session.results)
 
     def _session(self, client: str) -> _Session[ResultT]:
-        session = self._sessions.setdefault(client, _Session())
-        self._sessions.move_to_end(client)
+        session = self._sessions.get(client)
+        if session is not None:
+            self._sessions.move_to_end(client)
+            return session
+        session = self._sessions[client] = _Session()
         if len(self._sessions) > MAX_SESSIONS:
             self._sessions.popitem(last=False)
         return session

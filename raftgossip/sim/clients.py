@@ -26,6 +26,8 @@ KEYS = ("a", "b", "c")
 CALLS_PER_KEY = 50
 """Then a fresh key takes its place, since judging a history is costly when it is long."""
 NUM_ATTEMPTS = 8
+MAX_PROBES = 50
+NUM_PROBE_READS = 8
 STICKINESS = 0.8
 """The chance that a client asks whom it asked before."""
 
@@ -65,6 +67,8 @@ class _Client:
     num_attempts: int = 0
     favourite: Machine | None = None
     """Who answered it last: it sticks to that machine, also while others have found a new leader."""
+    is_probe: bool = False
+    """It asks once."""
     patience_ms: int = 0
     """When it asks again."""
 
@@ -83,7 +87,7 @@ class Clients:
         self._waiting: dict[int, tuple[_Client, int, int]] = {}
         """Client, number of its call, and the machine's life, by request id."""
         self._uses = dict.fromkeys(KEYS, 0)
-        self._num_values = self._told_index = self._num_bursts = 0
+        self._num_values = self._told_index = self._num_bursts = self._num_probes = 0
         self.history: list[Call] = []
         self.is_calm = False
         self._clients = [_Client(f"c{place}") for place in range(knobs.num_clients)]
@@ -102,17 +106,8 @@ class Clients:
         client.sequence += 1
         client.operation = self._choose()
         client.invoked_at, client.told_index, client.num_attempts = self._world.now_ms, self._told_index, 0
-        self._attempt(client, client.call_number, self._choose_machine(client, client.operation))
-
-    def _choose_machine(self, client: _Client, operation: Operation) -> Machine:
-        """Where it goes first. While two think that they lead, writes go to the new one and reads to the old one, for
-        that is where a stale answer would come from."""
-        leaders = [(machine.node.status().term, machine.node_id) for machine in self._world.leaders() if machine.node]
-        if len(leaders) > 1:
-            _, node_id = min(leaders) if operation.kind == "read" else max(leaders)
-            return self._machines[node_id - 1]
         favourite = client.favourite if self._rng.random() < STICKINESS else None
-        return favourite or self._anybody()
+        self._attempt(client, client.call_number, favourite or self._anybody())
 
     def _choose(self) -> Operation:
         place = self._rng.choice(KEYS)
@@ -156,13 +151,40 @@ class Clients:
         assert client.operation is not None
         self.history.append(Call(client.name, client.operation, client.invoked_at, answered_at, result))
         client.call_number += 1
-        self._pause(client)
+        client.operation = None
+        if not client.is_probe:
+            self._pause(client)
 
     def finish(self) -> None:
         """The run is over: nobody knows what becomes of the calls that are still on their way."""
         for client in self._clients:
             if client.operation is not None:
                 self._record(client, None, None)
+
+    # --- two leaders
+
+    def note_leader(self, machine: Machine) -> None:
+        """A node was elected while another still thinks that it leads: write here and read there, for that is where a
+        stale answer would come from."""
+        if self.is_calm or len(self._world.leaders()) < 2 or self._num_probes >= MAX_PROBES:
+            return
+        self._num_probes += 1
+        key = f"probe {self._num_probes}"
+        self._probe(registers.write(key, self._num_probes), machine)
+        gap_ms = 1 + self._knobs.config.heartbeat_ms // 4
+        for place in range(1, 1 + NUM_PROBE_READS):
+            self._world.plan(place * gap_ms, self._probe_old_leader, key)
+
+    def _probe_old_leader(self, key: str) -> None:
+        terms = {machine.node_id: machine.node.status().term for machine in self._world.leaders() if machine.node}
+        if len(terms) > 1 and not self.is_calm:
+            self._probe(registers.read(key), self._machines[min(terms, key=lambda node_id: terms[node_id]) - 1])
+
+    def _probe(self, operation: Operation, machine: Machine) -> None:
+        client = _Client(f"p{len(self._clients)}", sequence=1, operation=operation, is_probe=True)
+        client.invoked_at, client.told_index = self._world.now_ms, self._told_index
+        self._clients.append(client)
+        self._attempt(client, client.call_number, machine)
 
     # --- at the machines
 

@@ -6,8 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from raftgossip.core.raft.message import RaftEvent, Ready, TransferRequested
-from raftgossip.facts import RoleChanged
+from raftgossip.core.raft.message import RaftEvent, TransferRequested
 from raftgossip.sim.knobs import Knobs
 from raftgossip.sim.machine import Machine
 from raftgossip.sim.network import Network, Way
@@ -78,10 +77,9 @@ class Faults:
         self._rng.choices(self._kinds, self._knobs.fault_weights)[0](self.victim())
         self._world.plan(self._pick((1, 2 * self._knobs.fault_gap_ms)), self._strike)
 
-    def note_leader(self, machine: Machine, ready: Ready) -> None:
+    def note_leader(self, machine: Machine) -> None:
         """Aim at fresh leaders: what an election left half done is where faults of Raft show."""
-        is_elected = any(isinstance(fact, RoleChanged) and fact.role == "leader" for fact in ready.facts)
-        if is_elected and self._rng.random() < self._knobs.nemesis:
+        if self._rng.random() < self._knobs.nemesis:
             kinds = (self._fail, self._fail, self._cut_off, self._split, self._deafen, self._transfer, self._pause)
             fault = self._rng.choice(kinds)
             self._world.plan(self._pick((0, self._knobs.nemesis_ms)), self._hit, fault, machine)

@@ -33,6 +33,7 @@ from raftgossip.core.raft.message import (
     Tick,
 )
 from raftgossip.core.raft.node import RaftNode
+from raftgossip.facts import RoleChanged
 from raftgossip.ids import LogIndex, NodeId, Term
 from raftgossip.sim import registers
 from raftgossip.sim.administrator import Administrator
@@ -307,7 +308,9 @@ class World:
             self._checks.handed_out(machine.node_id, ready)
             for message in ready.prompt_messages:
                 self._send(message)
-            self._faults.note_leader(machine, ready)
+            if any(isinstance(fact, RoleChanged) and fact.role == "leader" for fact in ready.facts):
+                self._faults.note_leader(machine)
+                self._clients.note_leader(machine)
             machine.writing.append(ready)
             if len(machine.writing) > 1:
                 continue

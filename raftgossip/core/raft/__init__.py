@@ -17,10 +17,17 @@ the same (index, term) are equal up to there.
 **Commitment** (3.6.2; `quorum.py`). An entry of the leader's own term is committed once a majority has it on disk;
 all before it are committed with it. A new leader appends an empty entry at once (6.4), to commit what it inherited.
 
-**Membership** (4; `membership.py`). Voters decide; learners only receive the log. A change is an entry itself, one
-voter at a time, and decides as soon as it stands in a node's log.
+**Membership** (4; `membership.py`). Voters decide; learners only receive the log. A change is an entry itself and
+decides as soon as it stands in a node's log. One voter more or less is one entry; more go through a joint
+configuration, in which the old and the new voters must both agree, and which the leader leaves by itself.
+
+**Snapshots** (5; `snapshot.py`). The state machine's state stands in for the log up to some entry. Who lacks what is
+compacted gets it in chunks.
+
+**Reads** (6.4; `read_index.py`). A leader that a majority has just confirmed answers from its state, without an entry.
 
 **Shape** (`node.py`). `RaftNode` is a `Core`: events in, a `Ready` of effects out, no clock, disk or network.
-`state.py` has the variables of Figure 2, `log.py` the entries, `message.py` all values, `config.py` the settings,
-`effects.py` the Ready in the making, `state_machine.py` what applies the entries.
+`roles.py` changes roles by time and votes. `state.py` has the variables of Figure 2, `log.py` the entries,
+`message.py` all values, `config.py` the settings, `effects.py` the Ready in the making, `status.py` what operators see,
+`state_machine.py` what applies the entries.
 """

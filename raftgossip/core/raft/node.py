@@ -283,7 +283,7 @@ class RaftNode:
             roles.leadership.heartbeat(state, self._effects)
         self._effects.facts.append(membership.committed_fact(entry.index, Configuration.decode(entry.data)))
         if roles.leadership is not None:
-            roles.leadership.follow(state)
+            roles.leadership.follow(state, LogIndex(state.log.last_index + 1))
         if not state.is_voter:
             roles.retire()
         if not state.is_voter and state.role is not Role.FOLLOWER:

@@ -38,7 +38,7 @@ class Waiting:
 
 
 class LeaderReads:
-    """The reads of one leadership. Invariant: sequences never fall."""
+    """The reads of one leadership, the oldest first. One that a lease confirms waits for those before it, if any."""
 
     def __init__(self) -> None:
         self._waiting: deque[Waiting] = deque()

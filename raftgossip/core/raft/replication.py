@@ -110,22 +110,20 @@ class Leadership:
         self.heartbeat_due_ms = state.now_ms + config.heartbeat_ms
         uncommitted = state.log.span(LogIndex(state.commit_index + 1), state.log.last_index)
         self.uncommitted_bytes = sum(len(entry.data) for entry in uncommitted)
-        self.follow(state)
+        self.follow(state, LogIndex(state.log.last_index + 1))
 
     @property
     def followers(self) -> dict[NodeId, Progress]:
         """Progress by node id, in ascending order."""
         return self._followers
 
-    def follow(self, state: RaftState) -> None:
-        """Keep progress for exactly the other members; newcomers start from nothing."""
+    def follow(self, state: RaftState, next_index: LogIndex) -> None:
+        """Keep progress for exactly the other members; newcomers are asked for what is before `next_index`."""
+        first_sequence = self._sequence + 1
         self._followers = {
-            node_id: self._followers.get(node_id) or self._new_progress(state) for node_id in _others(state)
+            node_id: self._followers.get(node_id) or Progress(next_index, first_sequence, contact_ms=state.now_ms)
+            for node_id in _others(state)
         }
-
-    def _new_progress(self, state: RaftState) -> Progress:
-        next_index = LogIndex(state.log.last_index + 1)
-        return Progress(next_index, first_sequence=self._sequence + 1, contact_ms=state.now_ms)
 
     def due_ms(self) -> int:
         """When time alone makes the leader do something."""
@@ -139,14 +137,17 @@ class Leadership:
     def send_due(self, state: RaftState, effects: Effects) -> None:
         """Send every follower what its window allows, and whoever reads a round of heartbeats."""
         has_news = self._news_due_ms is not None and self._news_due_ms <= state.now_ms
+        needs_round = self.reads.needs_round(self._round_sequence)
         for node_id, progress in self._followers.items():
+            sequence = self._sequence
             self.send_to(node_id, progress, state, effects)
-            if has_news and progress.sent_commit_index < state.commit_index and progress.flow is Flow.REPLICATE:
+            is_behind = progress.flow is Flow.REPLICATE and progress.sent_commit_index < state.commit_index
+            if (needs_round or (has_news and is_behind)) and sequence == self._sequence:
                 self._append(node_id, progress, state, effects, with_entries=False)
         if has_news:
             self._news_due_ms = None
-        if self.reads.needs_round(self._round_sequence):
-            self.heartbeat(state, effects)
+        if needs_round:
+            self._round_sequence = self._next_sequence(state.now_ms)
 
     def send_to(self, node_id: NodeId, progress: Progress, state: RaftState, effects: Effects) -> None:
         """Send one follower what it lacks."""

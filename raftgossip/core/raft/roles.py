@@ -163,7 +163,7 @@ class Roles:
         state.append(entry)
         leadership.uncommitted_bytes += len(data)
         if kind is EntryKind.CONFIGURATION:
-            leadership.follow(state)
+            leadership.follow(state, entry.index)
         return entry
 
     # --- messages

@@ -1,32 +1,40 @@
 """Golden scripts of Raft: a few nodes, commands that move them one step at a time, and everything they do as text.
 
 A script is a text file. A line `> command` is followed by its exact output; `#` begins a comment that says what to look
-for. Nothing happens by itself: a message waits until it is delivered, time passes only by `timeout` and `elapse`.
+for. Nothing happens by itself: a message waits until it is delivered, time passes only by the commands that say so.
 
-    > cluster 1,2,3 [learners=4] [spare=5] [batch=1] [window=1]   nodes with a committed configuration at index 1
-    > log 1 terms=1,2,2 [term=3] [vote=2] [commit=2]             node 1 starts over from this disk
-    > timeout 1          time passes until node 1's election timeout; only node 1 notices
-    > heartbeat 1        time passes until leader 1's next heartbeat; only node 1 notices
-    > run 1000           so many ms pass; every node gets its ticks, and messages arrive at once
-    > propose 1 x        > change 1 1,2,3 [learners=4]           > stepdown 1
+    > cluster 1,2,3 [learners=4] [spare=5] [batch=1] [...]     nodes with a committed configuration at index 1
+    > log 1 terms=1,2,2 [term=3] [vote=2] [commit=2]           node 1 starts over from this disk
+    > lead 1             node 1 is elected, and all that hear of it follow; shows nothing
+    > timeout 1          time passes until node 1 wants to do something by itself; only node 1 notices
+    > heartbeat 1        time passes until a leader's next heartbeat; only node 1 notices
+    > elapse 600         so many ms pass; nobody notices before something else happens to it
+    > run 1000           so many ms pass; every node does what it wants in time, and messages arrive at once
+    > propose 1 x        > change 1 1,2,3 [learners=4]         > transfer 1 [2]         > read 1
+    > snapshot 1         node 1 takes a snapshot of all that it has applied
     > deliver 1>2 ...    deliver what waits on these ways now; `deliver` alone: everything that waits now
     > drop 1>2 ...       lose it; `drop` alone: everything
+    > aside 1>2          keep back what waits there                > copy 1>2    ... or a copy of it
+    > late               deliver what was kept back
     > cut 1>2 3 ...      lose what is sent on this way, or from and to node 3, until `heal`
     > settle             deliver until nothing waits; shows only what nodes say of themselves
-    > stop 1             > start 1                               crash, and restart from the disk
+    > hold 1             from now on node 1's disk takes its time  > sync 1      it has written everything, and is quick
+    > stop 1             crash: what the disk has not written is lost
+    > start 1            restart from the disk
     > state              all nodes
+    > followers 1        what leader 1 knows of the others       > configuration 1 2    which one decides at 1 and 2
+
+The state of a node is the words that it applied, so a snapshot is a text. `cluster` takes the settings of `OPTIONS`.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from raftgossip.core.raft.config import RaftConfig
 from raftgossip.core.raft.message import (
-    AppendRequest,
-    AppendResponse,
     Applied,
     Configuration,
     ConfigurationProposed,
@@ -35,30 +43,33 @@ from raftgossip.core.raft.message import (
     HardState,
     Message,
     Persisted,
-    PreVoteRequest,
-    PreVoteResponse,
     Proposed,
     RaftEvent,
+    ReadRequested,
     Ready,
     Received,
-    StepDown,
+    SnapshotTaken,
     Tick,
-    TimeoutNow,
-    VoteRequest,
-    VoteResponse,
+    TransferRequested,
 )
 from raftgossip.core.raft.node import RaftNode
-from raftgossip.facts import (
-    ConfigurationChanged,
-    LeaderKnown,
-    PeerCaughtUp,
-    PeerResponsive,
-    PeerUnresponsive,
-    RaftFact,
-    RoleChanged,
-)
 from raftgossip.ids import LogIndex, NodeId, Term
 from raftgossip.sim.machine import Disk
+from tests.core.raft.script_text import configuration_text, ids, message_text, ready_lines
+
+OPTIONS = {
+    "batch": "max_entries_per_append",
+    "window": "max_inflight",
+    "uncommitted": "max_uncommitted",
+    "uncommitted_bytes": "max_uncommitted_bytes",
+    "inflight_bytes": "max_inflight_bytes",
+    "trailing": "snapshot_trailing",
+    "chunk": "snapshot_chunk_bytes",
+    "rate": "snapshot_bytes_per_s",
+    "lease": "lease_drift_percent",
+    "lag": "caught_up_lag",
+}
+"""What `cluster` calls the settings of `RaftConfig`."""
 
 
 @dataclass(slots=True)
@@ -68,6 +79,11 @@ class Host:
     node: RaftNode
     disk: Disk = field(default_factory=Disk)
     is_up: bool = True
+    words: list[str] = field(default_factory=list)
+    """The state: the commands that were applied."""
+    is_held: bool = False
+    writing: list[Ready] = field(default_factory=list)
+    """Readys that wait for the disk, in order."""
 
 
 class Cluster:
@@ -76,28 +92,40 @@ class Cluster:
     def __init__(self) -> None:
         self._hosts: dict[NodeId, Host] = {}
         self._waiting: list[Message] = []
+        self._kept_back: list[Message] = []
         self._now_ms = 0
-        self._num_requests = 0
+        self._num_requests = self._num_reads = 0
         self._config = RaftConfig()
         self._lines: list[str] = []
         self._cuts: list[str] = []
         self._commands: dict[str, Callable[[Sequence[str], dict[str, str]], None]] = {
             "cluster": self._cluster,
             "log": self._log,
+            "lead": self._lead,
             "timeout": self._timeout,
-            "heartbeat": self._timeout,
+            "heartbeat": self._heartbeat,
+            "elapse": self._elapse,
             "run": self._run,
             "propose": self._propose,
             "change": self._change,
-            "stepdown": self._step_down,
+            "transfer": self._transfer,
+            "read": self._read,
+            "snapshot": self._snapshot,
             "deliver": self._deliver,
             "drop": self._drop,
+            "aside": self._aside,
+            "copy": self._copy,
+            "late": self._late,
             "cut": self._cut,
             "heal": self._heal,
             "settle": self._settle,
+            "hold": self._hold,
+            "sync": self._sync,
             "stop": self._stop,
             "start": self._start,
             "state": self._state,
+            "followers": self._followers,
+            "configuration": self._configuration,
         }
 
     def execute(self, command: str) -> list[str]:
@@ -111,15 +139,15 @@ class Cluster:
     # --- setting up
 
     def _cluster(self, words: Sequence[str], options: dict[str, str]) -> None:
-        configuration = Configuration(_ids(words[0]), _ids(options.get("learners", "")))
-        self._config = RaftConfig(
-            max_entries_per_append=int(options.get("batch", 256)), max_inflight=int(options.get("window", 16))
-        )
+        self._hosts.clear()
+        self._waiting.clear()
+        configuration = Configuration(ids(words[0]), ids(options.pop("learners", "")))
+        spare = ids(options.pop("spare", ""))
+        self._config = RaftConfig(**{OPTIONS[name]: int(value) for name, value in options.items()})
         first = Entry(LogIndex(1), Term(1), EntryKind.CONFIGURATION, configuration.encode())
         for node_id in configuration.voters + configuration.learners:
-            disk = Disk(HardState(Term(1), None, LogIndex(1)), [first])
-            self._boot(node_id, disk)
-        for node_id in _ids(options.get("spare", "")):
+            self._boot(node_id, Disk(HardState(Term(1), None, LogIndex(1)), [first]))
+        for node_id in spare:
             self._boot(node_id, Disk())
         self._lines.clear()
 
@@ -143,20 +171,35 @@ class Cluster:
             self._config,
             random.Random(node_id),
             hard_state=disk.hard_state,
+            snapshot=disk.snapshot,
             entries=tuple(disk.entries),
             now_ms=self._now_ms,
         )
-        self._hosts[node_id] = Host(node, disk)
+        words = disk.snapshot.snapshot.data.decode().split() if disk.snapshot is not None else []
+        self._hosts[node_id] = Host(node, disk, words=words)
         self._perform(node_id)
 
-    # --- time and requests
+    def _lead(self, words: Sequence[str], _: dict[str, str]) -> None:
+        for step in (self._timeout, self._heartbeat):
+            step(words, {})
+            self._settle((), {})
+        assert self._host(words[0]).node.status().role == "leader", "it was not elected"
+        self._lines.clear()
+
+    # --- time
 
     def _timeout(self, words: Sequence[str], _: dict[str, str]) -> None:
-        node_id = NodeId(int(words[0]))
-        deadline_ms = self._hosts[node_id].node.deadline_ms()
-        assert deadline_ms is not None, f"node {node_id} waits for messages only"
+        deadline_ms = self._host(words[0]).node.deadline_ms()
+        assert deadline_ms is not None, f"node {words[0]} waits for messages only"
         self._now_ms = max(self._now_ms, deadline_ms)
-        self._handle(node_id, Tick())
+        self._handle(words[0], Tick())
+
+    def _heartbeat(self, words: Sequence[str], _: dict[str, str]) -> None:
+        self._now_ms += self._config.heartbeat_ms
+        self._handle(words[0], Tick())
+
+    def _elapse(self, words: Sequence[str], _: dict[str, str]) -> None:
+        self._now_ms += int(words[0])
 
     def _run(self, words: Sequence[str], _: dict[str, str]) -> None:
         until_ms = self._now_ms + int(words[0])
@@ -170,29 +213,51 @@ class Cluster:
             self._handle(soonest[1], Tick())
         self._now_ms = until_ms
 
+    # --- requests
+
     def _propose(self, words: Sequence[str], _: dict[str, str]) -> None:
         self._num_requests += 1
-        self._handle(NodeId(int(words[0])), Proposed(self._num_requests, words[1].encode()))
+        self._handle(words[0], Proposed(self._num_requests, words[1].encode()))
 
     def _change(self, words: Sequence[str], options: dict[str, str]) -> None:
         self._num_requests += 1
-        wanted = Configuration(_ids(words[1]), _ids(options.get("learners", "")))
-        self._handle(NodeId(int(words[0])), ConfigurationProposed(self._num_requests, wanted))
+        wanted = Configuration(ids(words[1]), ids(options.get("learners", "")))
+        self._handle(words[0], ConfigurationProposed(self._num_requests, wanted))
 
-    def _step_down(self, words: Sequence[str], _: dict[str, str]) -> None:
-        self._handle(NodeId(int(words[0])), StepDown())
+    def _transfer(self, words: Sequence[str], _: dict[str, str]) -> None:
+        self._num_requests += 1
+        target = NodeId(int(words[1])) if len(words) > 1 else None
+        self._handle(words[0], TransferRequested(self._num_requests, target))
+
+    def _read(self, words: Sequence[str], _: dict[str, str]) -> None:
+        self._num_reads += 1
+        self._handle(words[0], ReadRequested(self._num_reads))
+
+    def _snapshot(self, words: Sequence[str], _: dict[str, str]) -> None:
+        host = self._host(words[0])
+        self._handle(words[0], SnapshotTaken(host.node.status().applied_index, " ".join(host.words).encode()))
 
     # --- messages
 
     def _deliver(self, words: Sequence[str], _: dict[str, str]) -> None:
-        chosen = self._take(words)
-        assert chosen, "nothing waits there"
-        for message in chosen:
-            self._lines.append(message_text(message))
-            self._receive(message)
+        self._receive_all(self._take(words))
 
     def _drop(self, words: Sequence[str], _: dict[str, str]) -> None:
         self._lines.extend(f"lost: {message_text(message)}" for message in self._take(words))
+
+    def _aside(self, words: Sequence[str], _: dict[str, str]) -> None:
+        chosen = self._take(words)
+        self._kept_back.extend(chosen)
+        self._lines.extend(f"kept back: {message_text(message)}" for message in chosen)
+
+    def _copy(self, words: Sequence[str], options: dict[str, str]) -> None:
+        waiting = list(self._waiting)
+        self._aside(words, options)
+        self._waiting = waiting
+
+    def _late(self, _words: Sequence[str], _: dict[str, str]) -> None:
+        chosen, self._kept_back = self._kept_back, []
+        self._receive_all(chosen)
 
     def _settle(self, words: Sequence[str], _: dict[str, str]) -> None:
         for _round in range(1000):
@@ -208,6 +273,12 @@ class Cluster:
         self._waiting = [message for message in self._waiting if message not in chosen]
         return chosen
 
+    def _receive_all(self, chosen: Sequence[Message]) -> None:
+        assert chosen, "nothing waits there"
+        for message in chosen:
+            self._lines.append(message_text(message))
+            self._receive(message)
+
     def _receive(self, message: Message) -> None:
         if self._hosts[message.receiver].is_up:
             self._handle(message.receiver, Received(message))
@@ -218,39 +289,74 @@ class Cluster:
     def _heal(self, _words: Sequence[str], _: dict[str, str]) -> None:
         self._cuts.clear()
 
-    def _is_cut(self, message: Message) -> bool:
-        ways = (f"{message.sender}>{message.receiver}", str(message.sender), str(message.receiver))
-        return any(way in self._cuts for way in ways)
+    def _send(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            ways = (f"{message.sender}>{message.receiver}", str(message.sender), str(message.receiver))
+            if not any(way in self._cuts for way in ways):
+                self._waiting.append(message)
 
-    # --- crashes
+    # --- disks and crashes
+
+    def _hold(self, words: Sequence[str], _: dict[str, str]) -> None:
+        self._host(words[0]).is_held = True
+
+    def _sync(self, words: Sequence[str], _: dict[str, str]) -> None:
+        host = self._host(words[0])
+        host.is_held = False
+        writing, host.writing = host.writing, []
+        for ready in writing:
+            self._finish(NodeId(int(words[0])), ready)
+        self._perform(NodeId(int(words[0])))
 
     def _stop(self, words: Sequence[str], _: dict[str, str]) -> None:
-        self._hosts[NodeId(int(words[0]))].is_up = False
+        host = self._host(words[0])
+        host.is_up = False
+        host.writing.clear()
 
     def _start(self, words: Sequence[str], _: dict[str, str]) -> None:
         node_id = NodeId(int(words[0]))
         self._boot(node_id, self._hosts[node_id].disk)
         self._lines.append(self._node_text(node_id))
 
-    # --- performing and showing
+    # --- performing
 
-    def _handle(self, node_id: NodeId, event: RaftEvent) -> None:
+    def _host(self, word: str) -> Host:
+        return self._hosts[NodeId(int(word))]
+
+    def _handle(self, node: str | NodeId, event: RaftEvent) -> None:
+        node_id = NodeId(int(node))
         self._hosts[node_id].node.handle(event, self._now_ms)
         self._perform(node_id)
 
     def _perform(self, node_id: NodeId) -> None:
-        """As the host does: persist, send, apply, tell the core."""
+        """As the host does: send what may go at once; persist, send, apply; tell the core."""
         host = self._hosts[node_id]
         host.node.check_invariants()
         while (ready := host.node.ready()) is not None:
-            host.disk.save(ready.hard_state, ready.entries)
-            self._waiting.extend(message for message in ready.messages if not self._is_cut(message))
-            self._lines.extend(f"  {node_id} {line}" for line in _ready_lines(ready))
-            if ready.entries:
-                host.node.handle(Persisted(ready.entries[-1].index), self._now_ms)
-            if ready.committed:
-                host.node.handle(Applied(ready.committed[-1].index), self._now_ms)
+            self._send(ready.prompt_messages)
+            if host.writing or (host.is_held and ready.needs_disk):
+                host.writing.append(ready)
+            else:
+                self._finish(node_id, ready)
             host.node.check_invariants()
+
+    def _finish(self, node_id: NodeId, ready: Ready) -> None:
+        """Everything behind the prompt messages."""
+        host = self._hosts[node_id]
+        self._lines.extend(f"  {node_id} {line}" for line in ready_lines(ready, host.disk.hard_state))
+        host.disk.save(ready.hard_state, ready.entries, ready.snapshot)
+        self._send(ready.messages)
+        if ready.snapshot is not None and ready.snapshot.is_received:
+            host.words = ready.snapshot.snapshot.data.decode().split()
+        host.words.extend(entry.data.decode() for entry in ready.committed if entry.kind is EntryKind.COMMAND)
+        for granted in ready.reads:
+            self._lines.append(f"  {node_id} answers read {granted.request_id} with {' '.join(host.words)!r}")
+        if ready.entries:
+            host.node.handle(Persisted(ready.entries[-1].index), self._now_ms)
+        if ready.committed:
+            host.node.handle(Applied(ready.committed[-1].index), self._now_ms)
+
+    # --- showing
 
     def _state(self, _words: Sequence[str], _: dict[str, str]) -> None:
         self._lines.extend(self._node_text(node_id) for node_id in sorted(self._hosts))
@@ -260,77 +366,25 @@ class Cluster:
         host = self._hosts[node_id]
         if not host.is_up:
             return f"{node_id} down"
-        status = host.node.status()
-        vote = host.disk.hard_state.voted_for if host.disk.hard_state is not None else None
-        terms = ",".join(str(entry.term) for entry in host.disk.entries)
-        return (
+        status, disk = host.node.status(), host.disk
+        vote = disk.hard_state.voted_for if disk.hard_state is not None else None
+        terms = ",".join(str(entry.term) for entry in disk.entries) or "-"
+        compacted = f"({disk.base_index})" if disk.base_index else ""
+        line = (
             f"{node_id} {status.role} term={status.term} vote={vote or '-'} leader={status.leader or '-'} "
-            f"log={terms or '-'} commit={status.commit_index}"
+            f"log={compacted}{terms} commit={status.commit_index}"
         )
+        return f"{line} snapshot={status.snapshot_index}" if status.snapshot_index else line
 
+    def _followers(self, words: Sequence[str], _: dict[str, str]) -> None:
+        for each in self._host(words[0]).node.status().followers:
+            silent = "" if each.responsive else ", silent"
+            self._lines.append(f"{each.node_id} {each.flow} match={each.match_index}{silent}")
 
-# --- text
-
-
-def _ids(text: str) -> tuple[NodeId, ...]:
-    return tuple(NodeId(int(part)) for part in text.split(",") if part)
-
-
-def _entries_text(entries: Iterable[Entry]) -> str:
-    return " ".join(f"{entry.index}/{entry.term}" for entry in entries) or "-"
-
-
-def message_text(message: Message) -> str:
-    """A message in one line."""
-    way = f"{message.sender}>{message.receiver} term={message.term}"
-    match message.body:
-        case PreVoteRequest(index, term):
-            return f"{way} pre-vote? last={index}/{term}"
-        case PreVoteResponse(granted):
-            return f"{way} pre-vote {'granted' if granted else 'refused'}"
-        case VoteRequest(index, term, is_transfer):
-            return f"{way} vote? last={index}/{term}{' (transfer)' if is_transfer else ''}"
-        case VoteResponse(granted):
-            return f"{way} vote {'granted' if granted else 'refused'}"
-        case AppendRequest(index, term, entries, commit_index, _):
-            return f"{way} append after {index}/{term}: {_entries_text(entries)} commit={commit_index}"
-        case AppendResponse(success, match_index, _, _, _) if success:
-            return f"{way} appended, match={match_index}"
-        case AppendResponse(_, _, conflict_index, conflict_term, _):
-            return f"{way} does not fit, try index {conflict_index} or term {conflict_term}"
-        case TimeoutNow():
-            return f"{way} stand now"
-
-
-def _ready_lines(ready: Ready) -> list[str]:
-    """What a Ready means for its own node; its messages show when they are delivered."""
-    lines = []
-    if ready.hard_state is not None:
-        lines.append(f"saves term={ready.hard_state.term} vote={ready.hard_state.voted_for or '-'}")
-    if ready.entries:
-        lines.append(f"saves {_entries_text(ready.entries)}")
-    if ready.committed:
-        lines.append(f"commits {_entries_text(ready.committed)}")
-    lines.extend(f"refuses: {refused.reason}, leader {refused.leader or '-'}" for refused in ready.refused)
-    return lines + [text for fact in ready.facts if (text := fact_text(fact))]
-
-
-def fact_text(fact: RaftFact) -> str:
-    """A fact in a few words; empty for what another line shows."""
-    match fact:
-        case RoleChanged(_, role, term):
-            return f"is {role} of term {term}" if role in ("leader", "candidate") else f"is {role}"
-        case LeaderKnown(leader, term):
-            return f"follows {leader} in term {term}" if leader is not None else "knows no leader"
-        case PeerUnresponsive(node_id):
-            return f"hears nothing of {node_id}"
-        case PeerResponsive(node_id):
-            return f"hears {node_id}"
-        case PeerCaughtUp(node_id, match_index):
-            return f"says that {node_id} has caught up at {match_index}"
-        case ConfigurationChanged(voters, learners, index):
-            group = ",".join(map(str, voters))
-            return f"uses voters {group} learners {','.join(map(str, learners)) or '-'} of entry {index}"
+    def _configuration(self, words: Sequence[str], _: dict[str, str]) -> None:
+        """Of each of these nodes, the one that decides there."""
+        for word in words:
+            self._lines.append(f"{word} uses {configuration_text(self._host(word).node.status().configuration)}")
 
 
 def run_script(text: str) -> str:
