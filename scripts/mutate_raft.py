@@ -19,14 +19,14 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from raftgossip.sim.checks import Violation
 from raftgossip.sim.world import simulate
 from tests.core.raft.script_runner import run_script
 from tests.support.raft_mutations import MUTATIONS, Mutation, applied
 
+ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted((ROOT / "tests" / "core" / "raft" / "scripts").glob("*.txt"))
 
 

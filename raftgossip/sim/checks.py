@@ -57,7 +57,10 @@ class _Seen:
             self.configurations = [each for each in self.configurations if each[0] < entries[0].index]
         for entry in entries:
             if entry.kind is EntryKind.CONFIGURATION:
-                self.configurations.append((entry.index, Configuration.decode(entry.data)))
+                new = Configuration.decode(entry.data)
+                if self.configurations:
+                    _check_transition(self.configurations[-1][1], new)
+                self.configurations.append((entry.index, new))
 
 
 class Checks:
@@ -313,3 +316,13 @@ class Checks:
         )
         first = self._votes.setdefault((voter, term), candidate)
         assert first == candidate, f"node {voter} votes for {first} and {candidate} in term {term}"
+
+
+def _check_transition(old: Configuration, new: Configuration) -> None:
+    """No two configurations that follow each other could decide without each other (4.1, 4.3)."""
+    if old.outgoing:
+        assert (new.voters, new.outgoing) == (old.voters, ()), f"the joint {old} is left for {new}"
+    elif new.outgoing:
+        assert new.outgoing == old.voters, f"{new} is no joint configuration of {old}"
+    else:
+        assert len(set(old.voters) ^ set(new.voters)) <= 1, f"several voters at once (4.3): {old} becomes {new}"

@@ -59,8 +59,8 @@ class Knobs:
         In some runs everything goes in the smallest steps and hardly a leader survives its election, because the
         faults of commitment (thesis Figure 3.7) stay hidden while batches carry a new leader's own entry along.
         """
-        is_stormy = rng.random() < 0.25
-        heartbeat_ms = rng.choice((20, 50, 100))
+        is_stormy = rng.random() < 0.3
+        heartbeat_ms = rng.choice((100, 150, 200))
         election_min_ms = heartbeat_ms * rng.randint(3, 6)
         num_voters = rng.choice((3, 3, 4, 5))
         has_changes = rng.random() < 0.5
@@ -70,24 +70,7 @@ class Knobs:
             num_spare = num_machines - num_voters
         slowest, fastest = rng.choice(((1000, 1000), (900, 1100), (800, 1200), (600, 1600)))
         has_leases = fastest <= 1200 and rng.random() < 0.4
-        config = RaftConfig(
-            heartbeat_ms=heartbeat_ms,
-            election_min_ms=election_min_ms,
-            election_max_ms=election_min_ms * rng.randint(4, 8) // 4 + rng.randint(0, 9),
-            max_entries_per_append=1 if is_stormy else rng.choice((1, 1, 2, 3, 16)),
-            max_append_bytes=rng.choice((1, 40, 1 << 20)),
-            max_inflight=1 if is_stormy else rng.choice((1, 2, 4, 32)),
-            max_uncommitted=rng.choice((4, 32, 4096)),
-            unresponsive_after_ms=heartbeat_ms * rng.randint(2, 12),
-            caught_up_lag=rng.choice((1, 16)),
-            max_uncommitted_bytes=rng.choice((200, 1 << 20)),
-            max_inflight_bytes=rng.choice((100, 1 << 20)),
-            snapshot_entries=rng.choice((4, 10, 40, 8192)),
-            snapshot_trailing=rng.choice((0, 0, 3, 20)),
-            snapshot_chunk_bytes=rng.choice((300, 2000, 1 << 16)),
-            snapshot_bytes_per_s=rng.choice((100_000, 1 << 26)),
-            lease_drift_percent=20 if has_leases else 0,
-        )
+        config = _draw_config(rng, heartbeat_ms, election_min_ms, is_stormy=is_stormy, has_leases=has_leases)
         return cls(
             num_voters=num_voters,
             num_spare=num_spare,
@@ -103,15 +86,15 @@ class Knobs:
             fsync_ms=(0, rng.choice((0, 2, heartbeat_ms // 4))),
             slow_fsync=rng.choice((0.0, 0.0, 0.02)),
             rates=tuple(rng.randint(slowest, fastest) for _ in range(num_voters + num_spare)),
-            proposal_gap_ms=rng.choice((6, 20, 60)) * heartbeat_ms // 20,
+            proposal_gap_ms=(40 if is_stormy else rng.choice((6, 20, 60))) * heartbeat_ms // 20,
             change_gap_ms=election_min_ms * rng.randint(1, 4) // 2 if has_changes else 0,
             fault_gap_ms=election_min_ms * rng.randint(1, 3),
             outage_ms=election_min_ms * rng.randint(1, 8),
-            num_clients=rng.randint(2, 8),
-            client_gap_ms=heartbeat_ms * rng.choice((1, 1, 2, 4)) // 2,
+            num_clients=1 if is_stormy else rng.randint(2, 8),
+            client_gap_ms=heartbeat_ms * (4 if is_stormy else rng.choice((1, 1, 2, 4))) // 2,
             forwards=rng.choice((0.0, 0.5, 1.0)),
             nemesis=0.95 if is_stormy else rng.choice((0.0, 0.5, 0.9)),
-            nemesis_ms=rng.choice((heartbeat_ms // 4, heartbeat_ms, 2 * heartbeat_ms)),
+            nemesis_ms=heartbeat_ms * (rng.randint(1, 4) if is_stormy else rng.choice((1, 4, 8))) // 4,
             fault_weights=(3, 0, 1, 0, 0, 0, 0, 0, 0) if is_stormy else _draw_weights(rng),
         )
 
@@ -119,3 +102,26 @@ class Knobs:
 def _draw_weights(rng: random.Random) -> tuple[int, ...]:
     others = (rng.choice((0, 1, 1, 3)) for _ in range(NUM_FAULTS - 1))
     return (rng.choice((1, 1, 3)), *others)
+
+
+def _draw_config(
+    rng: random.Random, heartbeat_ms: int, election_min_ms: int, *, is_stormy: bool, has_leases: bool
+) -> RaftConfig:
+    return RaftConfig(
+        heartbeat_ms=heartbeat_ms,
+        election_min_ms=election_min_ms,
+        election_max_ms=election_min_ms * rng.randint(4, 8) // 4 + rng.randint(0, 9),
+        max_entries_per_append=1 if is_stormy else rng.choice((1, 1, 2, 3, 16)),
+        max_append_bytes=rng.choice((1, 40, 1 << 20)),
+        max_inflight=1 if is_stormy else rng.choice((1, 2, 4, 32)),
+        max_uncommitted=rng.choice((4, 32, 4096)),
+        unresponsive_after_ms=heartbeat_ms * rng.randint(2, 12),
+        caught_up_lag=rng.choice((1, 16)),
+        max_uncommitted_bytes=rng.choice((200, 1 << 20)),
+        max_inflight_bytes=rng.choice((100, 1 << 20)),
+        snapshot_entries=rng.choice((4, 10, 40, 8192)),
+        snapshot_trailing=rng.choice((0, 0, 3, 20)),
+        snapshot_chunk_bytes=rng.choice((300, 2000, 1 << 16)),
+        snapshot_bytes_per_s=rng.choice((100_000, 1 << 26)),
+        lease_drift_percent=20 if has_leases else 0,
+    )

@@ -225,7 +225,7 @@ MUTATIONS = {
         3,
         "only entries of the own term are committed by counting (3.6.2, Figure 3.7)",
         ((Leadership, "committable_index", _committable_by_counting),),
-        max_seeds=100,
+        max_seeds=200,
     ),
     "acknowledged-before-durable": Mutation(
         4,
@@ -267,7 +267,7 @@ MUTATIONS = {
         10,
         "a leader that was cut off answers no read (6.4)",
         ((Leadership, "take_confirmed_reads", _every_read),),
-        max_seeds=100,
+        max_seeds=60,
     ),
     "stale-snapshot": Mutation(
         11,
@@ -279,7 +279,7 @@ MUTATIONS = {
         11,
         "chunks of different snapshots are never put together (5)",
         ((Incoming, "take", _any_chunk),),
-        max_seeds=100,
+        max_seeds=40,
     ),
     "applied-again-after-restart": Mutation(
         12,
@@ -303,7 +303,7 @@ MUTATIONS = {
         15,
         "one membership change at a time (4.1)",
         ((membership, "refusal_of_change", _any_change),),
-        max_seeds=100,
+        max_seeds=20,
     ),
     "vote-twice": Mutation(
         0,
@@ -321,25 +321,25 @@ MUTATIONS = {
         0,
         "a new leader answers no read before it committed an entry of its term (6.4)",
         ((Leadership, "take_confirmed_reads", _reads_before_own_entry),),
-        max_seeds=300,
+        max_seeds=40,
     ),
     "lease-too-long": Mutation(
         0,
         "a lease ends before another leader can be elected (6.4.1)",
         ((replication, "lease_ms", _long_lease), (read_index, "lease_ms", _long_lease)),
-        max_seeds=300,
+        max_seeds=100,
     ),
     "joint-left-before-committed": Mutation(
         0,
         "a joint configuration is left once it is committed (4.3)",
         ((membership, "leaving", _leave_at_once),),
-        max_seeds=100,
+        max_seeds=40,
     ),
     "several-voters-without-joint": Mutation(
         0,
         "a change of several voters goes through a joint configuration (4.3)",
         ((membership, "transition", _single_step),),
-        max_seeds=300,
+        max_seeds=20,
     ),
 }
 """By the name that `scripts/simulate_raft.py --mutation` takes."""
