@@ -11,59 +11,51 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
+import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from raftgossip.sim.checks import Violation
-from raftgossip.sim.world import Outcome, simulate
+from raftgossip.sim.outcome import Outcome
+from raftgossip.sim.world import simulate
 from tests.support.raft_mutations import MUTATIONS, applied
 
-SEEDS_PER_PIECE = 10
 PROGRESS_EVERY = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Some seeds for one process."""
-
-    seeds: range
-    num_events: int
-    min_ms: int
-    num_machines: int | None
-    mutation: str | None
-
-
-def play(piece: Piece) -> list[Outcome | str]:
-    """Each seed's outcome, or what it violated."""
-    found: list[Outcome | str] = []
-    with applied(MUTATIONS[piece.mutation]) if piece.mutation else nullcontext():
-        for seed in piece.seeds:
-            try:
-                found.append(simulate(seed, piece.num_events, min_ms=piece.min_ms, num_machines=piece.num_machines))
-            except Violation as violation:
-                found.append(str(violation))
-    return found
+def play(options: argparse.Namespace, seeds: range) -> tuple[list[Outcome], list[str]]:
+    """Play the seeds, showing progress on stderr; the outcomes and the texts of the violations."""
+    outcomes: list[Outcome] = []
+    violations: list[str] = []
+    for number, seed in enumerate(seeds, start=1):
+        try:
+            outcomes.append(simulate(seed, options.events, min_ms=options.min_ms, num_machines=options.nodes))
+        except Violation as violation:
+            violations.append(str(violation))
+            print(f"VIOLATION {violation}", file=sys.stderr, flush=True)
+        if number % PROGRESS_EVERY == 0 or number == len(seeds):
+            print(f"{number} of {len(seeds)} seeds, {len(violations)} violations", file=sys.stderr, flush=True)
+    return outcomes, violations
 
 
-def play_all(pieces: list[Piece], num_jobs: int) -> Iterator[Outcome | str]:
-    """All seeds, in their order, in one process or several."""
-    if num_jobs == 1:
-        for piece in pieces:
-            yield from play(piece)
-        return
-    with multiprocessing.get_context("spawn").Pool(num_jobs) as pool:
-        for found in pool.imap(play, pieces):
-            yield from found
+def play_in_processes(options: argparse.Namespace, arguments: Sequence[str]) -> list[dict[str, Any]]:
+    """The same in `--jobs` processes, a part of the seeds each; their summaries."""
+    bounds = [options.first + options.seeds * place // options.jobs for place in range(options.jobs + 1)]
+    running = []
+    for first, stop in pairwise(bounds):
+        part = ["--first", str(first), "--seeds", str(stop - first), "--jobs", "1", "--json"]
+        running.append(subprocess.Popen([sys.executable, __file__, *arguments, *part], stdout=subprocess.PIPE))
+    return [json.loads(process.communicate()[0]) for process in running]
 
 
-def summary(outcomes: list[Outcome], violations: list[str], seconds: float) -> dict[str, int | float]:
+def summary(outcomes: list[Outcome], violations: list[str]) -> dict[str, Any]:
     """The figures of the whole; those of a seed with a violation are left out, but for the seed itself."""
     return {
         "seeds": len(outcomes) + len(violations),
@@ -78,11 +70,22 @@ def summary(outcomes: list[Outcome], violations: list[str], seconds: float) -> d
         "calls": sum(outcome.num_calls for outcome in outcomes),
         "calls_answered": sum(outcome.num_answered for outcome in outcomes),
         "violations": len(violations),
-        "seconds": round(seconds, 1),
+        "first_violations": violations[:10],
     }
 
 
-def main() -> int:
+def merged(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """The summary of several parts."""
+    return {
+        name: min(part[name] for part in parts)
+        if name.startswith("shortest")
+        else sum((part[name] for part in parts[1:]), start=parts[0][name])
+        for name in parts[0]
+        if name != "seconds"
+    }
+
+
+def main(arguments: Sequence[str]) -> int:
     """Read the arguments, play, print one summary line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=300, metavar="N", help="how many seeds (default 300)")
@@ -93,30 +96,21 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="processes (default 1)")
     parser.add_argument("--mutation", choices=sorted(MUTATIONS), help="break this rule first")
     parser.add_argument("--json", action="store_true", help="print the summary and the violations as JSON")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     started = time.perf_counter()
-    seeds = range(options.first, options.first + options.seeds)
-    pieces = [
-        Piece(seeds[place : place + SEEDS_PER_PIECE], options.events, options.min_ms, options.nodes, options.mutation)
-        for place in range(0, len(seeds), SEEDS_PER_PIECE)
-    ]
-    outcomes: list[Outcome] = []
-    violations: list[str] = []
-    for number, found in enumerate(play_all(pieces, options.jobs), start=1):
-        if isinstance(found, Outcome):
-            outcomes.append(found)
-        else:
-            violations.append(found)
-            print(f"VIOLATION {found}", file=sys.stderr, flush=True)
-        if number % PROGRESS_EVERY == 0 or number == len(seeds):
-            print(f"{number} of {len(seeds)} seeds, {len(violations)} violations", file=sys.stderr, flush=True)
-    figures = summary(outcomes, violations, time.perf_counter() - started)
-    if options.json:
-        print(json.dumps({**figures, "first_violations": violations[:10]}))
+    if options.jobs > 1:
+        figures = merged(play_in_processes(options, arguments))
     else:
-        print(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.items()))
-    return 1 if violations else 0
+        with applied(MUTATIONS[options.mutation]) if options.mutation else nullcontext():
+            figures = summary(*play(options, range(options.first, options.first + options.seeds)))
+    figures["seconds"] = round(time.perf_counter() - started, 1)
+    if options.json:
+        print(json.dumps(figures))
+    else:
+        shown = {name: value for name, value in figures.items() if name != "first_violations"}
+        print(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shown.items()))
+    return 1 if figures["violations"] else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

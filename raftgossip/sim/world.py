@@ -13,7 +13,6 @@ import heapq
 import random
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from raftgossip.core.raft import membership
 from raftgossip.core.raft.message import (
@@ -44,37 +43,10 @@ from raftgossip.sim.knobs import Knobs
 from raftgossip.sim.linearizability import check
 from raftgossip.sim.machine import Machine, Replica
 from raftgossip.sim.network import Network
+from raftgossip.sim.outcome import Outcome
 
 NUM_FRESH = 8
 """Proposals that must commit everywhere in the calm part."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one run without a violation consisted of."""
-
-    seed: int
-    num_steps: int
-    num_events: int
-    """Events that cores handled."""
-    num_elections: int
-    num_crashes: int
-    num_committed: int
-    num_changes: int
-    """Membership changes that were committed."""
-    num_joint: int
-    """Those of them that were joint."""
-    num_snapshots: int
-    """Snapshots that were taken."""
-    num_installed: int
-    """Snapshots that were received and installed."""
-    num_calls: int
-    """Calls of clients in the history."""
-    num_answered: int
-    duration_ms: int
-    """Virtual time."""
-    calm_ms: int
-    """Virtual time that the calm part needed."""
 
 
 class World:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +14,8 @@ from hypothesis import strategies as st
 from raftgossip.core.raft.message import Entry, EntryKind, HardState
 from raftgossip.errors import ConfigError, StorageError
 from raftgossip.ids import LogIndex, NodeId, Term
-from raftgossip.runtime.store import FORMAT_VERSION, MemoryStore, SqliteStore, Storage, StoredLog
+from raftgossip.runtime.store import MemoryStore, SqliteStore, Storage, StoredLog
+from raftgossip.runtime.store_rows import FORMAT_VERSION
 
 NAME = "raft.db"
 SETTINGS = {"node_id": "3", "owner": "ab12", "cluster_id": "größe"}
@@ -65,7 +64,7 @@ def store(kind: Kind) -> Iterator[Storage]:
 
 
 def test_a_new_store_holds_nothing(store: Storage) -> None:
-    assert store.load() == StoredLog(None, ())
+    assert store.load() == StoredLog(None, None, ())
     assert store.get_meta("node_id") is None
 
 
@@ -76,7 +75,7 @@ def test_term_and_vote_come_back(kind: Kind, hard_state: HardState) -> None:
 
     store = kind.reopen(store)
 
-    assert store.load() == StoredLog(hard_state, ())
+    assert store.load() == StoredLog(hard_state, None, ())
     store.close()
 
 
@@ -88,7 +87,7 @@ def test_an_entry_comes_back_bit_for_bit(kind: Kind, data: bytes, entry_kind: En
 
     store = kind.reopen(store)
 
-    assert store.load() == StoredLog(None, (entry(1, 2**62, data, entry_kind),))
+    assert store.load() == StoredLog(None, None, (entry(1, 2**62, data, entry_kind),))
     store.close()
 
 
@@ -144,11 +143,11 @@ def test_a_store_holds_what_a_list_would_hold(kind: Kind, history: list[Save]) -
         expected_state = hard_state or expected_state
         if entries:
             expected = expected[: entries[0].index - 1] + list(entries)
-        assert store.load() == StoredLog(expected_state, tuple(expected))
+        assert store.load() == StoredLog(expected_state, None, tuple(expected))
 
     store = kind.reopen(store)
 
-    assert store.load() == StoredLog(expected_state, tuple(expected))
+    assert store.load() == StoredLog(expected_state, None, tuple(expected))
     store.close()
 
 
@@ -161,7 +160,7 @@ def test_a_second_opener_is_refused_with_a_remedy(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"in use by another process.*--data-dir"):
             SqliteStore(tmp_path / NAME)
         first.save(state(1), (entry(1),))
-        assert first.load() == StoredLog(state(1), (entry(1),))
+        assert first.load() == StoredLog(state(1), None, (entry(1),))
     finally:
         first.close()
 
@@ -172,6 +171,15 @@ def test_a_closed_store_can_be_opened_by_the_next(tmp_path: Path) -> None:
     first.close()
 
     SqliteStore(tmp_path / NAME).close()
+
+
+def test_each_commit_is_synced_and_no_checkpoint_is_left_to_sqlite(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / NAME)
+    run = store._connection.execute
+    names = ("journal_mode", "synchronous", "wal_autocheckpoint", "locking_mode", "secure_delete")
+
+    assert [run(f"PRAGMA {name}").fetchone()[0] for name in names] == ["wal", 2, 0, "exclusive", 0]
+    store.close()
 
 
 def test_a_folder_that_cannot_be_written_is_the_operators_mistake(tmp_path: Path) -> None:
@@ -188,6 +196,19 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(StorageError, match=rf"format {FORMAT_VERSION + 1}.*newer raftgossip"):
         SqliteStore(tmp_path / NAME)
+
+
+def test_a_copied_file_pair_of_a_running_store_opens_elsewhere(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / NAME)
+    store.save(state(3, 1), (entry(1, 3),))
+    (tmp_path / "copy").mkdir()
+    for path in tmp_path.glob(f"{NAME}*"):
+        shutil.copy(path, tmp_path / "copy")
+    store.close()
+
+    copied = SqliteStore(tmp_path / "copy" / NAME)
+    assert copied.load() == StoredLog(state(3, 1), None, (entry(1, 3),))
+    copied.close()
 
 
 @pytest.mark.parametrize("content", [b"not a database, but long enough to have a header" * 30, b"x" * 5000])
@@ -213,11 +234,53 @@ def test_a_number_that_sqlite_cannot_hold_is_a_storage_error(tmp_path: Path) -> 
 def test_a_store_that_failed_once_takes_nothing_more(tmp_path: Path) -> None:
     # A failed fsync is never repeated as if the first had succeeded.
     store = SqliteStore(tmp_path / NAME)
-    with pytest.raises(StorageError):
-        store.save(state(2**63), ())
+    store.save(state(1), (entry(1),))
+    with pytest.raises(StorageError, match="cannot write") as first:
+        store.save(state(2**63), (entry(2),))
 
+    with pytest.raises(StorageError) as second:
+        store.save(state(2), (entry(2),))
     with pytest.raises(StorageError):
-        store.save(state(1), ())
+        store.set_meta("node_id", "3")
+    assert str(second.value) == str(first.value)
+    store.close()
+
+    reopened = SqliteStore(tmp_path / NAME)
+    assert reopened.load() == StoredLog(state(1), None, (entry(1),))
+    assert reopened.get_meta("node_id") is None
+    reopened.close()
+
+
+def test_settings_are_saved_with_the_entries_or_not_at_all(kind: Kind) -> None:
+    store = kind.open()
+    store.save(state(1, 3), (entry(1),), meta={"cluster_id": "größe", "node_id": "3"})
+
+    store = kind.reopen(store)
+
+    assert store.load() == StoredLog(state(1, 3), None, (entry(1),))
+    assert (store.get_meta("cluster_id"), store.get_meta("node_id")) == ("größe", "3")
+    store.close()
+
+
+def test_a_refused_save_keeps_no_setting(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / NAME)
+    with pytest.raises(StorageError):
+        store.save(None, (entry(2**63),), meta={"cluster_id": "größe"})
+    store.close()
+
+    reopened = SqliteStore(tmp_path / NAME)
+    assert reopened.get_meta("cluster_id") is None
+    reopened.close()
+
+
+@pytest.mark.parametrize("num_entries", [1, 63, 64, 65, 128, 129, 300])
+def test_a_batch_of_any_length_comes_back_in_order(tmp_path: Path, num_entries: int) -> None:
+    entries = tuple(entry(index, index, bytes([index % 251]) * (index % 7)) for index in range(1, num_entries + 1))
+    store = SqliteStore(tmp_path / NAME)
+    store.save(state(1), entries)
+    store.save(None, entries[num_entries // 2 :])  # once more, over itself
+
+    assert store.load().entries == entries
     store.close()
 
 
@@ -228,7 +291,7 @@ SAVED_ENTRIES = tuple(
     entry(index, 1 + index // 4, bytes([index]) * (5 + 3 * index), list(EntryKind)[index % 3]) for index in range(1, 13)
 )
 LARGE = entry(13, 6, b"z" * 9000)
-SAVED = StoredLog(SAVED_STATE, (*SAVED_ENTRIES, LARGE))
+SAVED = StoredLog(SAVED_STATE, None, (*SAVED_ENTRIES, LARGE))
 
 
 @pytest.fixture(scope="module")
@@ -244,13 +307,11 @@ def saved_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
-def load_bytes(folder: Path, data: bytes, wal: bytes = b"") -> tuple[StoredLog, dict[str, str | None]]:
+def load_bytes(folder: Path, data: bytes) -> tuple[StoredLog, dict[str, str | None]]:
     """What a start on a file with this content finds."""
     for leftover in folder.glob(f"{NAME}*"):
         leftover.unlink()
     (folder / NAME).write_bytes(data)
-    if wal:
-        (folder / f"{NAME}-wal").write_bytes(wal)
     store = SqliteStore(folder / NAME)
     try:
         return store.load(), {key: store.get_meta(key) for key in SETTINGS}
@@ -315,9 +376,21 @@ def test_a_file_cut_at_any_length_is_refused(tmp_path: Path, saved_file: bytes) 
         assert assert_whole_or_refused(tmp_path, saved_file[:length])
 
 
-def test_a_file_cut_to_nothing_is_a_new_store(tmp_path: Path) -> None:
-    # It cannot be told from one whose creation a crash interrupted: nothing in the file itself could say so.
-    assert load_bytes(tmp_path, b"") == (StoredLog(None, ()), dict.fromkeys(SETTINGS))
+def test_a_file_cut_to_nothing_is_not_taken_for_a_new_store(tmp_path: Path) -> None:
+    # A node that forgot its votes would vote again in the same terms.
+    path = tmp_path / NAME
+    SqliteStore(path).close()
+    path.write_bytes(b"")
+
+    with pytest.raises(StorageError, match=f"{path} is empty or missing.*{NAME}-made.*--data-dir"):
+        SqliteStore(path)
+    path.unlink()
+    with pytest.raises(StorageError, match="is empty or missing"):
+        SqliteStore(path)
+
+
+def test_a_store_whose_creation_was_interrupted_is_new(tmp_path: Path) -> None:
+    assert load_bytes(tmp_path, b"") == (StoredLog(None, None, ()), dict.fromkeys(SETTINGS))
 
 
 EDITS: dict[str, tuple[str, str]] = {
@@ -346,110 +419,3 @@ def test_a_changed_row_is_named(tmp_path: Path, saved_file: bytes, statement: st
 
     with pytest.raises(StorageError, match=EDITS[statement][0]):
         load_bytes(tmp_path, edited.read_bytes())
-
-
-# --- a crash while saving
-
-
-def crashed_files(folder: Path, saves: list[Save]) -> tuple[bytes, bytes, list[int]]:
-    """The two files as a crash after the last save leaves them, and the WAL's length after each save."""
-    path = folder / "crash.db"
-    store = SqliteStore(path)
-    wal = path.with_name("crash.db-wal")
-    lengths = []
-    for hard_state, entries in saves:
-        store.save(hard_state, entries)
-        lengths.append(wal.stat().st_size)
-    content = path.read_bytes(), wal.read_bytes()
-    store.close()
-    return *content, lengths
-
-
-SAVES: list[Save] = [(state(term, 1, 0), (entry(term, term), entry(term + 1, term))) for term in range(1, 7)]
-
-
-def after(num_saves: int) -> StoredLog:
-    store = MemoryStore()
-    for hard_state, entries in SAVES[:num_saves]:
-        store.save(hard_state, entries)
-    return store.load()
-
-
-def test_a_torn_tail_loses_only_the_save_that_was_not_finished(tmp_path: Path) -> None:
-    data, wal, lengths = crashed_files(tmp_path, SAVES)
-    cuts = sorted({*range(lengths[-2] + 1, lengths[-1], 61), *range(lengths[-2], lengths[-1], 4120), lengths[-1] - 1})
-
-    for cut in cuts:
-        found, _ = load_bytes(tmp_path, data, wal[:cut])
-        assert found == after(len(SAVES) - 1), f"cut at {cut}"
-    assert load_bytes(tmp_path, data, wal)[0] == after(len(SAVES))
-
-
-def test_a_tail_torn_anywhere_leaves_a_state_that_once_was(tmp_path: Path) -> None:
-    data, wal, lengths = crashed_files(tmp_path, SAVES)
-
-    for cut in range(lengths[0], len(wal), 997):
-        num_whole = sum(length <= cut for length in lengths)
-        assert load_bytes(tmp_path, data, wal[:cut])[0] == after(num_whole), f"cut at {cut}"
-
-
-def test_bits_flipped_in_the_tail_leave_a_state_that_once_was_or_are_found(tmp_path: Path) -> None:
-    data, wal, lengths = crashed_files(tmp_path, SAVES)
-    states = [after(num_saves) for num_saves in range(len(SAVES) + 1)]
-
-    for offset in range(lengths[0], len(wal), 509):
-        damaged = bytearray(wal)
-        damaged[offset] ^= 1 << (offset % 8)
-        assert load_bytes(tmp_path, data, bytes(damaged))[0] in states
-
-
-SAVING_LOOP = """
-import sys
-from pathlib import Path
-from raftgossip.core.raft.message import Entry, EntryKind, HardState
-from raftgossip.runtime.store import SqliteStore
-
-store = SqliteStore(Path(sys.argv[1]))
-print("open", flush=True)
-for index in range(1, 100_000):
-    entry = Entry(index, index, EntryKind.COMMAND, b"x" * (index % 700))
-    store.save(HardState(index, 1, index - 1), (entry,))
-    print(index, flush=True)
-"""
-
-
-@pytest.mark.parametrize("num_acknowledged", [1, 7, 40])
-def test_what_was_acknowledged_before_a_kill_is_there(tmp_path: Path, num_acknowledged: int) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", SAVING_LOOP, str(tmp_path / NAME)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    lines = [process.stdout.readline().strip() for _ in range(num_acknowledged + 1)]
-    process.kill()
-    lines += process.stdout.read().split()
-    process.wait()
-    process.stdout.close()
-    last = int(lines[-1])
-
-    store = SqliteStore(tmp_path / NAME)
-    found = store.load()
-    store.close()
-
-    assert lines == ["open", *map(str, range(1, last + 1))]
-    assert last >= num_acknowledged
-    assert len(found.entries) in (last, last + 1), "the save under way may have been finished"
-    assert found.entries[:last] == tuple(entry(index, index, b"x" * (index % 700)) for index in range(1, last + 1))
-    assert found.hard_state == state(len(found.entries), 1, len(found.entries) - 1)
-
-
-def test_a_copied_file_pair_of_a_running_store_opens_elsewhere(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / NAME)
-    store.save(state(3, 1), (entry(1, 3),))
-    (tmp_path / "copy").mkdir()
-    for path in tmp_path.glob(f"{NAME}*"):
-        shutil.copy(path, tmp_path / "copy")
-    store.close()
-
-    copied = SqliteStore(tmp_path / "copy" / NAME)
-    assert copied.load() == StoredLog(state(3, 1), (entry(1, 3),))
-    copied.close()
