@@ -84,7 +84,8 @@ class PeerConfig:
     keep_models: int = 2
     """Models of so many newest closed epochs stay on disk, for peers that come late; each costs the model's size."""
     metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """Shown to everybody in `members`: site, contact …; at most 32 entries. No secrets."""
+    """Shown to everybody in `members`: site, contact …; at most 32 entries. No secrets. `organisation` counts: voters
+    are chosen one per organisation where possible."""
     gateway_heartbeat_ms: int = 30_000
     """Registration is renewed so often; at most a third of the gateway's time limit (300 s by default)."""
     exit_when_finished: bool = False
@@ -286,7 +287,7 @@ def _labels() -> Rule:
 
 
 def _table(kind: type[RaftConfig] | type[EpochConfig]) -> Rule:
-    number = _whole(1)
+    number = _whole(0)  # whether 0 is allowed, the table itself knows for each of its keys
     known = {each.name for each in fields(kind)}
 
     def read(value: object) -> object:

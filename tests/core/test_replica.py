@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raftgossip.core.epoch.command import AddPeer, Command, Envelope, RemovePeer
-from raftgossip.core.replica import MAX_REMEMBERED, MAX_SESSIONS, Replica
+from raftgossip.core.replica import Replica
+from raftgossip.core.sessions import MAX_REMEMBERED, MAX_SESSIONS
 from raftgossip.facts import RosterChanged
 from raftgossip.ids import Address, Incarnation, NodeId
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from raftgossip.core.epoch.config import EpochConfig
 from raftgossip.core.raft.config import RaftConfig
 from raftgossip.errors import ConfigError
 from raftgossip.peer.config import COMMAND_RULES, RULES, PeerConfig, load_toml, make_config, setting_from_text
@@ -56,7 +57,15 @@ def test_every_field_has_a_rule_and_a_docstring_after_it() -> None:
         ({"metadata": {"site": "a\nb"}}, "metadata is"),
         ({"raft": {"heartbeet_ms": 3}}, "raft: unknown key 'heartbeet_ms'; did you mean heartbeat_ms"),
         ({"raft": {"heartbeat_ms": 400}}, "raft: election_min_ms"),
-        ({"epoch": {"max_voters": 0}}, "epoch: max_voters is 0"),
+        ({"raft": {"heartbeat_ms": 0}}, "raft: heartbeat_ms is 0; it must be a whole number from 1"),
+        ({"raft": {"snapshot_entries": 0}}, "raft: snapshot_entries is 0"),
+        ({"raft": {"lease_drift_percent": -1}}, "raft: lease_drift_percent is -1; it must be a whole number from 0"),
+        ({"raft": {"lease_drift_percent": 50}}, "raft: lease_drift_percent is 50"),
+        ({"raft": {"heartbeat_ms": True}}, "raft: heartbeat_ms is True; it must be a whole number"),
+        ({"epoch": {"max_voters": 0}}, "epoch: max_voters is 0; it must be a whole number from 1"),
+        ({"epoch": {"max_voters": 2**31}}, "epoch: max_voters is 2147483648; it must be a whole number"),
+        ({"epoch": {"promote_after_ms": 1_000}}, "epoch: promote_after_ms is 1000; it must not be below"),
+        ({"epoch": {"promote_after": 1_000}}, "did you mean promote_after_ms"),
         ({"found": True, "expect": 3, "gateway": "a"}, "found and expect"),
         ({"expect": 3, "peers": "a:1"}, "expect needs a gateway"),
         ({"zzz": 3}, "known are advertise, algorithm"),
@@ -94,6 +103,17 @@ def test_a_file_gives_settings_of_peer_and_command(tmp_path: Path) -> None:
     assert settings["peers"] == ("a:1",)
     assert settings["raft"] == RaftConfig(heartbeat_ms=50)
     assert settings["metadata"] == {"site": "B"}
+
+
+@pytest.mark.parametrize(("name", "kind"), [("raft", RaftConfig), ("epoch", EpochConfig)])
+def test_every_key_of_a_table_can_be_set_by_file_and_by_text(tmp_path: Path, name: str, kind: type) -> None:
+    defaults = {field.name: field.default for field in fields(kind)}
+    path = tmp_path / "node.toml"
+    path.write_text(f"[{name}]\n" + "\n".join(f"{key} = {value}" for key, value in defaults.items()))
+    assert load_toml(path) == {name: kind()}
+    assert setting_from_text(name, ",".join(f"{key}={value}" for key, value in defaults.items())) == kind()
+    changed = {key: value + 1 for key, value in defaults.items()}
+    assert getattr(make_config("T", **{name: changed}), name) == kind(**changed)
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ class Progress:
     responsive: bool | None = None
     """Whether it answers; None: not known yet in this leadership."""
     caught_up: bool = False
-    """`PeerCaughtUp` was reported."""
+    """`PeerCaughtUp` was reported, and it has not fallen silent since."""
 
     def can_send(self, config: RaftConfig) -> bool:
         """Whether entries may go now."""

@@ -325,7 +325,7 @@ class Leadership:
         for node_id, progress in self._followers.items():
             silent_ms = state.now_ms - progress.contact_ms
             if progress.responsive is not False and silent_ms >= self._config.unresponsive_after_ms:
-                progress.responsive = False
+                progress.responsive = progress.caught_up = False
                 progress.probe_from(progress.next_index, self._sequence + 1)
                 effects.facts.append(PeerUnresponsive(node_id))
 

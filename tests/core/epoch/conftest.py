@@ -134,9 +134,10 @@ class World:
         for node in responsive:
             self.tell(PeerResponsive(NodeId(node)))
 
-    def configure(self, voters: Iterable[int], learners: Iterable[int] = ()) -> None:
+    def configure(self, voters: Iterable[int], learners: Iterable[int] = (), outgoing: Iterable[int] = ()) -> None:
         """This Raft configuration is in force now."""
-        self.tell(ConfigurationChanged(tuple(map(NodeId, voters)), tuple(map(NodeId, learners)), LogIndex(1)))
+        groups = [tuple(map(NodeId, group)) for group in (voters, learners, outgoing)]
+        self.tell(ConfigurationChanged(groups[0], groups[1], LogIndex(1), groups[2]))
 
     def apply(self, *commands: Command) -> list[Applied]:
         """Commit these commands; the coordinator sees the ledger after each."""

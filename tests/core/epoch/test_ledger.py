@@ -7,7 +7,7 @@ import math
 import pytest
 
 from raftgossip.core.epoch.command import RemovePeer
-from raftgossip.core.epoch.ledger import MAX_METRICS, Ledger, average_metrics
+from raftgossip.core.epoch.ledger import MAX_BYTES_SENT, MAX_METRICS, Ledger, LedgerState, average_metrics
 from raftgossip.facts import EpochClosed, EpochOpened, RosterChanged, RunStarted
 from raftgossip.ids import NodeId
 
@@ -284,3 +284,27 @@ def test_metrics_that_are_not_finite_or_overflow_are_left_out(make) -> None:
         make.report(1, 1, 2, samples=2**64, metrics=(("big", 1e308), ("loss", 2.0), ("up", -math.inf))),
     ]
     assert average_metrics(reports) == (("loss", 2.0),)
+
+
+def test_bytes_that_nobody_can_have_sent_stop_at_what_64_bits_hold(make) -> None:
+    ledger = make.ledger(
+        make.open(1, 1, 2), make.report(1, 1, 1, sent=MAX_BYTES_SENT), make.report(1, 1, 2, sent=7),
+        make.retry(1, 2, 1, 2),
+    )  # fmt: skip
+    assert ledger.view().open_epoch.bytes_sent == MAX_BYTES_SENT
+    for command in (make.report(1, 2, 1, sent=7), make.report(1, 2, 2), make.close(1, 2)):
+        ledger.apply(20, command)
+    assert ledger.view().last_closed.bytes_sent == MAX_BYTES_SENT
+
+
+def test_an_empty_ledger_s_state_is_the_empty_state() -> None:
+    assert Ledger().state() == LedgerState()
+
+
+def test_a_ledger_goes_on_from_a_state(make) -> None:
+    commands = [make.open(1, 1, 2), make.report(1, 1, 1), make.report(1, 1, 2), make.close(1, 1), make.open(2, 1, 2)]
+    ledger = make.ledger(*commands, nodes=(2, 1))
+    again = Ledger(ledger.state())
+    assert (again.view(), again.records(1, 9)) == (ledger.view(), ledger.records(1, 9))
+    assert again.view().last_closed.epoch == again.view().num_closed == 1
+    assert again.apply(30, make.close(2, 1)) == ledger.apply(30, make.close(2, 1))

@@ -100,6 +100,18 @@ def bodies(messages: Sequence[Message], kind: type[Kind], receiver: int | None =
     ]
 
 
+def granted(messages: Sequence[Message]) -> bool | None:
+    """The answer to a question for a vote; None: there is none."""
+    answers = bodies(messages, VoteResponse)
+    return answers[0].granted if answers else None
+
+
+def answer(messages: Sequence[Message]) -> AppendResponse:
+    """The one answer to an append."""
+    (body,) = bodies(messages, AppendResponse)
+    return body
+
+
 class LoneNode:
     """Node 1, with all its effects at hand."""
 

@@ -1,11 +1,10 @@
 """One test for each rule of Raft, in the order of Figure 3.1 of Ongaro's thesis (2014), then of later chapters.
 
-Chapters 4 to 6 have files of their own: `test_paper_membership.py`, `test_paper_snapshots.py`, `test_paper_reads.py`.
+Votes have a file of their own, `test_paper_elections.py`, and so have chapters 4 to 6: `test_paper_membership.py`,
+`test_paper_snapshots.py`, `test_paper_reads.py`.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import pytest
 
@@ -14,31 +13,12 @@ from raftgossip.core.raft.message import (
     AppendRequest,
     AppendResponse,
     EntryKind,
-    Message,
-    PreVoteRequest,
     PreVoteResponse,
     Proposed,
-    Received,
-    TimeoutNow,
-    TransferRequested,
     VoteRequest,
     VoteResponse,
 )
-from raftgossip.ids import LogIndex, NodeId, Term
-from tests.core.raft.lone_node import LoneNode, append, appended, bodies, entry, refused, vote_request
-
-
-def granted(messages: Sequence[Message]) -> bool | None:
-    """The answer to a question for a vote; None: there is none."""
-    answers = bodies(messages, VoteResponse)
-    return answers[0].granted if answers else None
-
-
-def answer(messages: Sequence[Message]) -> AppendResponse:
-    """The one answer to an append."""
-    (body,) = bodies(messages, AppendResponse)
-    return body
-
+from tests.core.raft.lone_node import LoneNode, answer, append, appended, bodies, entry, granted, refused, vote_request
 
 # --- AppendEntries, receiver (Figure 3.1)
 
@@ -104,45 +84,7 @@ def test_a_refusal_names_the_place_where_the_leader_should_try_next(
     assert (refusal.success, refusal.conflict_index, refusal.conflict_term) == (False, *conflict)
 
 
-# --- RequestVote, receiver (Figure 3.1)
-
-
-def test_a_vote_in_an_older_term_is_refused() -> None:
-    node = LoneNode(term=5)
-    messages = node.receive(2, 4, vote_request((9, 4)))
-    assert granted(messages) is False and messages[0].term == 5
-
-
-@pytest.mark.parametrize(("earlier_vote", "expected"), [(None, True), (2, True), (3, False)])
-def test_a_node_votes_for_one_candidate_a_term(earlier_vote: int | None, expected: bool) -> None:
-    node = LoneNode(term=5, vote=earlier_vote)
-    assert granted(node.receive(2, 5, vote_request((1, 1)))) is expected
-
-
-def test_who_follows_a_leader_of_the_term_votes_for_nobody_else_in_it() -> None:
-    node = LoneNode(term=5)
-    node.receive(3, 5, append((1, 1)))
-    node.now_ms += node.config.election_max_ms
-    assert granted(node.receive(2, 5, vote_request((9, 5)))) is False
-
-
-@pytest.mark.parametrize(
-    ("last", "expected"), [((3, 2), True), ((4, 2), True), ((2, 3), True), ((2, 2), False), ((9, 1), False)]
-)
-def test_only_a_log_that_is_at_least_as_up_to_date_gets_a_vote(last: tuple[int, int], expected: bool) -> None:
-    """Section 3.6.1: the later last term, then the longer log."""
-    node = LoneNode(terms=(1, 2, 2), term=3)
-    assert granted(node.receive(2, 4, vote_request(last))) is expected
-
-
-def test_the_vote_is_saved_in_the_transaction_before_its_answer() -> None:
-    """Section 3.8."""
-    node = LoneNode()
-    node.node.handle(Received(Message(NodeId(2), NodeId(1), Term(2), vote_request((1, 1)))), 0)
-    ready = node.take_ready()
-    assert ready is not None and ready.hard_state is not None and not ready.prompt_messages
-    assert (ready.hard_state.term, ready.hard_state.voted_for) == (2, 2)
-    assert granted(ready.messages) is True
+# --- what is written (section 3.8)
 
 
 def test_an_append_is_acknowledged_only_when_its_entries_are_written() -> None:
@@ -204,8 +146,8 @@ def test_a_follower_that_hears_its_leader_does_not_stand() -> None:
 
 
 def test_a_vote_that_is_given_restarts_the_election_timer() -> None:
-    """Section 3.4."""
-    node = LoneNode()
+    """Section 3.4: also one in the term that it is in already."""
+    node = LoneNode(term=2)
     node.now_ms = 400
     node.receive(2, 2, vote_request((1, 1)))
     deadline_ms = node.node.deadline_ms()
@@ -232,6 +174,33 @@ def test_a_vote_of_an_earlier_election_does_not_count() -> None:
     node.stand()
     node.receive(2, 2, VoteResponse(True))
     assert (node.status.role, node.status.term) == ("candidate", 3)
+
+
+def test_an_answer_to_a_leader_s_request_of_an_earlier_term_does_not_count() -> None:
+    """Section 3.3."""
+    node = LoneNode(terms=(1, 1))
+    node.lead()
+    node.receive(3, 3, vote_request((9, 2), is_transfer=True))
+    node.lead()
+    assert node.status.term == 4
+    node.receive(2, 2, appended(4))
+    assert [one.match_index for one in node.status.followers] == [0, 0]
+
+
+def test_an_answer_that_claims_more_than_the_leader_has_does_not_count() -> None:
+    node = LoneNode()
+    node.lead()
+    node.receive(2, 2, appended(3))
+    assert node.status.followers[0].match_index == 0 and node.status.commit_index == 1
+
+
+def test_a_late_answer_takes_nothing_back() -> None:
+    node = LoneNode()
+    node.lead()
+    node.propose()
+    node.receive(2, 2, appended(3))
+    node.receive(2, 2, appended(2))
+    assert node.status.followers[0].match_index == 3 and node.status.commit_index == 3
 
 
 def test_a_candidate_follows_the_leader_of_its_term() -> None:
@@ -284,12 +253,13 @@ def test_a_leader_asks_a_silent_follower_for_ever() -> None:
     """Section 3.5: it retries until the follower has all entries, also after it has answered its client."""
     node = LoneNode()
     node.lead()
-    node.receive(2, 2, appended(2))
-    for sequence in range(1, 40):
-        node.receive(2, 2, appended(2, sequence))
-        assert bodies(node.time_out(), AppendRequest, receiver=3) or node.now_ms < node.node.deadline_ms()
-    node.receive(3, 2, refused(1, sequence=30))
-    assert {one.node_id: one.responsive for one in node.status.followers} == {2: True, 3: True}
+    begun_ms, num_asked = node.now_ms, 0
+    while node.now_ms < begun_ms + 30 * node.config.heartbeat_ms:
+        node.receive(2, 2, appended(2))
+        num_asked += len(bodies(node.time_out(), AppendRequest, receiver=3))
+    assert num_asked >= 30
+    (request,) = bodies(node.receive(3, 2, refused(2, sequence=num_asked)), AppendRequest, receiver=3)
+    assert [one.index for one in request.entries] == [2]
 
 
 def test_a_leader_never_overwrites_its_own_log() -> None:
@@ -339,6 +309,15 @@ def test_after_a_refusal_the_leader_tries_where_both_may_agree(
     assert [one.index for one in request.entries] == list(range(previous[0] + 1, 6))
 
 
+def test_refusals_of_what_was_under_way_when_the_leader_began_to_probe_cause_no_more_probes() -> None:
+    node = LoneNode()
+    node.lead()
+    node.receive(2, 2, appended(2))
+    late = [bodies(node.propose(), AppendRequest, receiver=2)[0].sequence for _ in range(3)]
+    answers = [bodies(node.receive(2, 2, refused(3, sequence=each)), AppendRequest) for each in late]
+    assert [len(each) for each in answers] == [1, 0, 0]
+
+
 def test_the_commit_index_is_told_with_every_request() -> None:
     """Section 3.5: so followers learn of it."""
     node = LoneNode()
@@ -356,93 +335,6 @@ def test_entries_of_earlier_terms_are_committed_only_along_with_one_of_the_own_t
     assert node.status.commit_index == 1
     node.receive(2, 4, appended(4))
     assert node.status.commit_index == 4 and [one.index for one in node.committed] == [1, 2, 3, 4]
-
-
-# --- leadership transfer (section 3.10)
-
-
-def test_a_leader_asks_the_most_caught_up_voter_to_stand() -> None:
-    node = LoneNode()
-    node.lead()
-    node.receive(3, 2, appended(2, sequence=2))
-    messages = node.handle(TransferRequested(5))
-    assert [message.receiver for message in messages if isinstance(message.body, TimeoutNow)] == [3]
-
-
-def test_while_it_hands_over_a_leader_takes_no_commands() -> None:
-    node = LoneNode()
-    node.lead()
-    node.receive(3, 2, appended(2, sequence=2))
-    node.handle(TransferRequested(5))
-    node.propose()
-    assert [(one.request_id, one.reason) for one in node.refused] == [(1, "transferring")]
-
-
-def test_the_next_leader_must_have_the_whole_log_first() -> None:
-    node = LoneNode()
-    node.lead()
-    node.receive(2, 2, appended(2))
-    assert not bodies(node.handle(TransferRequested(5, NodeId(3))), TimeoutNow)
-    assert not bodies(node.receive(3, 2, appended(1, sequence=2)), TimeoutNow)
-    assert bodies(node.receive(3, 2, appended(2, sequence=2)), TimeoutNow, receiver=3)
-
-
-def test_a_transfer_that_takes_an_election_timeout_is_given_up() -> None:
-    node = LoneNode()
-    node.lead()
-    begun_ms = node.now_ms
-    node.handle(TransferRequested(5, NodeId(3)))
-    while not node.refused:
-        node.receive(2, 2, appended(2, sequence=1))
-        node.time_out()
-    assert node.refused[0].reason == "transfer_failed" and node.status.role == "leader"
-    assert begun_ms + node.config.election_max_ms <= node.now_ms
-    node.propose()
-    assert len(node.refused) == 1
-
-
-def test_who_is_asked_to_stand_does_so_at_once_and_says_so() -> None:
-    node = LoneNode()
-    node.receive(3, 1, append((1, 1)))
-    requests = bodies(node.receive(3, 1, TimeoutNow()), VoteRequest)
-    assert requests == [vote_request((1, 1), is_transfer=True)] * 2 and node.status.term == 2
-
-
-@pytest.mark.parametrize(("sender", "term"), [(2, 1), (3, 0)])
-def test_only_the_leader_of_the_term_may_ask_to_stand(sender: int, term: int) -> None:
-    node = LoneNode()
-    node.receive(3, 1, append((1, 1)))
-    assert node.receive(sender, term, TimeoutNow()) == [] and node.status.term == 1
-
-
-# --- pre-vote (section 9.6)
-
-
-@pytest.mark.parametrize(
-    ("term", "last", "expected"), [(2, (1, 1), True), (2, (1, 0), False), (1, (9, 9), False), (9, (1, 1), True)]
-)
-def test_a_pre_vote_is_granted_as_the_vote_would_be_and_promises_nothing(
-    term: int, last: tuple[int, int], expected: bool
-) -> None:
-    node = LoneNode()
-    (message,) = node.receive(2, term, PreVoteRequest(LogIndex(last[0]), Term(last[1])))
-    assert message.body == PreVoteResponse(expected)
-    assert node.disk.term == node.status.term == 1
-    assert granted(node.receive(3, 2, vote_request((1, 1)))) is True
-
-
-def test_no_pre_vote_is_granted_while_a_leader_is_heard() -> None:
-    node = LoneNode()
-    node.receive(2, 1, append((1, 1)))
-    (message,) = node.receive(3, 2, PreVoteRequest(LogIndex(9), Term(1)))
-    assert message.body == PreVoteResponse(False)
-
-
-def test_who_wins_no_pre_vote_raises_no_term_however_long_it_is_alone() -> None:
-    node = LoneNode()
-    for _ in range(50):
-        assert not bodies(node.time_out(), VoteRequest)
-    assert node.status.term == node.disk.term == 1
 
 
 # --- the disk beside the network, batches and pipelines (section 10.2)
