@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from raftgossip.cli.options import JsonOption, NodeOption
+from raftgossip.cli.options import JsonOption, LinearizableOption, NodeOption
 
 LastOption = Annotated[int, typer.Option("--last", min=1, help="Show so many of the newest.")]
 FirstOption = Annotated[
@@ -22,6 +22,7 @@ def epochs(
     last: LastOption = 20,
     first: FirstOption = None,
     follow: FollowOption = False,
+    linearizable: LinearizableOption = False,
 ) -> None:
     """Show ended epochs: outcome, who contributed, metrics, bytes. With --follow, JSON has one epoch a line.
 
@@ -36,6 +37,8 @@ def epochs(
     from raftgossip.cli.tables import epoch_heading, epoch_line, epochs_table
 
     with peer_at(node) as client, suppress(KeyboardInterrupt):
+        if linearizable:
+            client.epochs_of_now(1, 1)  # from now on this peer knows of every epoch that had ended by now
         start = first if first is not None else max(1, last_epoch(client) - last + 1)
         if not follow:
             found = ask_epochs(client, start)

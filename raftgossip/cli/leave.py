@@ -15,12 +15,8 @@ def leave(node: NodeOption, as_json: JsonOption = False) -> None:
       raftgossip leave --node 127.0.0.1:7001
     """
     from raftgossip.cli.operator import peer_at
-    from raftgossip.cli.output import make_console, print_json
-    from raftgossip.observe.escape import printable
+    from raftgossip.cli.output import print_sentence
 
     with peer_at(node) as client:
         message = client.leave()
-    if as_json:
-        print_json({"message": message})
-    else:
-        make_console().print(printable(message), markup=False)
+    print_sentence(message, as_json)

@@ -18,7 +18,9 @@ from raftgossip.cli.demo import demo
 from raftgossip.cli.environment import silence_grpc
 from raftgossip.cli.epochs import epochs
 from raftgossip.cli.gateway import gateway
+from raftgossip.cli.leader import leader
 from raftgossip.cli.leave import leave
+from raftgossip.cli.logs import logs
 from raftgossip.cli.members import members
 from raftgossip.cli.node import node
 from raftgossip.cli.status import status
@@ -28,8 +30,10 @@ from raftgossip.observe.escape import printable
 GOOD, FAILED, WRONG_USE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
 
 app = typer.Typer(name="raftgossip", pretty_exceptions_enable=False)
-for command in (demo, node, gateway, status, members, epochs, leave):
+for command in (demo, node, gateway, status, epochs, logs, leave):
     app.command()(command)
+for group in (members, leader):
+    app.add_typer(group)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

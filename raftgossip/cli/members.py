@@ -1,24 +1,104 @@
-"""`raftgossip members`: who belongs to the cluster."""
+"""`raftgossip members`: who belongs to the cluster; and the commands below it, which change that."""
 
 from __future__ import annotations
 
-from raftgossip.cli.options import JsonOption, NodeOption
+from typing import Annotated
+
+import typer
+
+from raftgossip.cli.options import JsonOption, OptionalNodeOption, recall, remember, required
+
+members = typer.Typer(name="members")
+
+NodeIdArgument = Annotated[int, typer.Argument(metavar="NODE_ID", help="The node's id.", show_default=False)]
+AddressArgument = Annotated[str, typer.Argument(metavar="HOST:PORT", help="Where it will be.", show_default=False)]
 
 
-def members(node: NodeOption, as_json: JsonOption = False) -> None:
-    """Show who belongs to the cluster, who leads, and who answers (as the leader sees it).
+@members.callback(invoke_without_command=True)
+def show(context: typer.Context, node: OptionalNodeOption = None, as_json: JsonOption = False) -> None:
+    """Show who belongs to the cluster, who leads, and who answers (as the leader sees it), or change who belongs to it.
 
     \b
     Example:
       raftgossip members --node 10.0.0.7:7001
       raftgossip members --node 10.0.0.7:7001 --json
+      raftgossip members add 4 10.0.0.9:7001 --node 10.0.0.7:7001
+      raftgossip members remove 4 --node 10.0.0.7:7001
     """
+    if context.invoked_subcommand is not None:
+        remember(context, node, as_json)
+        return
     from raftgossip.cli.operator import ask_roster
     from raftgossip.cli.output import make_console, print_json
     from raftgossip.cli.tables import members_table
 
-    document = ask_roster(node)
+    document = ask_roster(required(node))
     if as_json:
         print_json(document)
     else:
         make_console().print(members_table(document["members"]))
+
+
+@members.command()
+def add(
+    context: typer.Context,
+    node_id: NodeIdArgument,
+    address: AddressArgument,
+    node: OptionalNodeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a node in before it comes: its id is kept for whoever first joins with it.
+
+    Nodes that are simply started join by themselves; this is for those that must be known before.
+
+    \b
+    Example:
+      raftgossip members add 4 10.0.0.9:7001 --node 10.0.0.7:7001
+    """
+    from raftgossip.cli.leader_hint import at_leader
+    from raftgossip.cli.output import print_sentence
+    from raftgossip.ids import Address, parse_node_id
+
+    text, as_json = recall(context, node, as_json)
+    newcomer, place = parse_node_id(node_id), Address.parse(address)
+    print_sentence(at_leader(text, lambda client: client.add_member(newcomer, place)), as_json)
+
+
+@members.command()
+def remove(
+    context: typer.Context, node_id: NodeIdArgument, node: OptionalNodeOption = None, as_json: JsonOption = False
+) -> None:
+    """Take a node out of the cluster, also one that is dead; a running one ends.
+
+    Started again with its state directory, it joins again: to keep it away, do not start it.
+
+    \b
+    Example:
+      raftgossip members remove 4 --node 10.0.0.7:7001
+    """
+    from raftgossip.cli.leader_hint import at_leader
+    from raftgossip.cli.output import print_sentence
+    from raftgossip.ids import parse_node_id
+
+    text, as_json = recall(context, node, as_json)
+    leaver = parse_node_id(node_id)
+    print_sentence(at_leader(text, lambda client: client.remove_member(leaver)), as_json)
+
+
+@members.command()
+def promote(
+    context: typer.Context, node_id: NodeIdArgument, node: OptionalNodeOption = None, as_json: JsonOption = False
+) -> None:
+    """Let a node vote that has only received the log so far; it must have caught up.
+
+    \b
+    Example:
+      raftgossip members promote 4 --node 10.0.0.7:7001
+    """
+    from raftgossip.cli.leader_hint import at_leader
+    from raftgossip.cli.output import print_sentence
+    from raftgossip.ids import parse_node_id
+
+    text, as_json = recall(context, node, as_json)
+    learner = parse_node_id(node_id)
+    print_sentence(at_leader(text, lambda client: client.promote_member(learner)), as_json)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from raftgossip.errors import (
@@ -17,9 +17,13 @@ from raftgossip.errors import (
 from raftgossip.ids import Address
 from raftgossip.runtime.grpc_documents import (
     EpochDocument,
+    LogDocument,
+    LogEntryDocument,
+    MemberDocument,
     RosterDocument,
     StatusDocument,
     epoch_document,
+    log_document,
     status_document,
 )
 from raftgossip.runtime.grpc_operator import OperatorClient
@@ -28,6 +32,8 @@ REFRESH_S = 1.0
 NO_SUCH_METHOD = "UNIMPLEMENTED"
 NOT_CONNECTED = ("failed to connect", "DNS", "Name resolution", "Socket closed", "Connection refused")
 """How gRPC words that nobody listens there; other texts of an unavailable peer are the peer's own."""
+NEVER_ARRIVED = ("failed to connect", "Connection refused")
+"""Of these, the ones that exclude that the request reached anybody."""
 
 
 @contextmanager
@@ -57,24 +63,62 @@ def ask_status(client: OperatorClient) -> StatusDocument:
     return status_document(client.status())
 
 
+def ask_status_of_now(client: OperatorClient) -> StatusDocument:
+    """The same; everything that was confirmed before is in it."""
+    return status_document(client.status_of_now())
+
+
+AskStatus = Callable[[OperatorClient], StatusDocument]
+
+
 def ask_roster(text: str) -> RosterDocument:
     """The cluster's members, from the leader if it answers: it alone knows who responds; else from the peer itself."""
     with peer_at(text) as client:
         status = ask_status(client)
-    leader = next((peer["address"] for peer in status["peers"] if peer["is_leader"]), None)
-    if status["role"] != "leader" and leader is not None:
-        try:
-            with peer_at(leader) as client:
-                status = ask_status(client)
-        except RaftGossipError:
-            pass  # what the first peer said is still worth showing
+    status = _ask_leader_of(status) or status
     return {"cluster_id": status["cluster_id"], "leader": status["leader"], "members": status["peers"]}
 
 
-def watch_status(client: OperatorClient) -> Iterator[StatusDocument]:
-    """The same again and again, without end."""
+def ask_status_and_leader(client: OperatorClient, ask: AskStatus) -> StatusDocument:
+    """What the peer knows now, and what its leader alone knows of the others, if the leader answers."""
+    status = ask(client)
+    told = _ask_leader_of(status)
+    if told is None:
+        return status
+    known = {member["node_id"]: member for member in told["peers"]}
+    peers = [_with_leaders_knowledge(member, known.get(member["node_id"])) for member in status["peers"]]
+    return {**status, "leader_asked": told["node_id"], "peers": peers}
+
+
+def _ask_leader_of(status: StatusDocument) -> StatusDocument | None:
+    """What the leader of this peer says; None: it is the leader itself, or its leader is unknown or silent."""
+    leader = next((peer["address"] for peer in status["peers"] if peer["is_leader"]), None)
+    if status["role"] == "leader" or leader is None:
+        return None
+    try:
+        with peer_at(leader) as client:
+            told = ask_status(client)
+    except RaftGossipError:
+        return None  # what the first peer said is still worth showing
+    return told if told["cluster_id"] == status["cluster_id"] and told["role"] == "leader" else None
+
+
+def _with_leaders_knowledge(member: MemberDocument, known: MemberDocument | None) -> MemberDocument:
+    if known is None:
+        return member
+    return {
+        **member,
+        "responsive": known["responsive"],
+        "match_index": known["match_index"],
+        "lag": known["lag"],
+        "flow": known["flow"],
+    }
+
+
+def watch_status(client: OperatorClient, ask: AskStatus) -> Iterator[StatusDocument]:
+    """`ask_status_and_leader` again and again, without end."""
     while True:
-        yield ask_status(client)
+        yield ask_status_and_leader(client, ask)
         time.sleep(REFRESH_S)
 
 
@@ -99,6 +143,36 @@ def ask_epochs(client: OperatorClient, first: int) -> list[EpochDocument]:
 def last_epoch(client: OperatorClient) -> int:
     """The newest closed epoch, 0 if there is none."""
     return client.epochs(1, 1).last_epoch
+
+
+def ask_log(client: OperatorClient, first: int | None, last: int) -> LogDocument:
+    """Entries from `first` on, or else the `last` newest ones, however many the peer gives at once."""
+    document = log_document(client.log(first or 0, 1))
+    start = max(first or document["last_index"] - last + 1, document["first_index"])
+    entries: list[LogEntryDocument] = []
+    while start <= document["last_index"]:
+        page = log_document(client.log(start, 0))["entries"]
+        if not page:
+            break
+        entries.extend(entry for entry in page if entry["index"] <= document["last_index"])
+        start = page[-1]["index"] + 1
+    return {**document, "entries": entries}
+
+
+def follow_log(client: OperatorClient, first: int) -> Iterator[LogEntryDocument]:
+    """Entries from `first` on, each as soon as it is applied, so that none of them is ever taken back; without end."""
+    while True:
+        page = log_document(client.log(first, 0))
+        for entry in page["entries"]:
+            if entry["index"] <= page["applied_index"]:
+                first = entry["index"] + 1
+                yield entry
+        time.sleep(REFRESH_S)
+
+
+def is_not_connected(error: ClusterUnreachable) -> bool:
+    """Whether nobody listened, so that nothing can have arrived there."""
+    return any(words in str(error.__cause__) for words in NEVER_ARRIVED)
 
 
 def _why_silent(address: Address, error: TransportError) -> str:

@@ -23,6 +23,14 @@ def print_json(document: object, indent: int | None = 2) -> None:
     sys.stdout.flush()
 
 
+def print_sentence(message: str, as_json: bool) -> None:
+    """A peer's sentence, in the way that was asked for."""
+    if as_json:
+        print_json({"message": message})
+    else:
+        make_console().print(printable(message), markup=False)
+
+
 def make_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """A table of plain texts: markup and control characters in them are shown, not obeyed."""
     made = Table(box=None, show_header=any(columns), header_style="bold", pad_edge=False)

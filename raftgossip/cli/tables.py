@@ -5,22 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
 
 from raftgossip.cli.output import make_table
-from raftgossip.runtime.grpc_documents import EpochDocument, MemberDocument, StatusDocument
+from raftgossip.observe.escape import printable
+from raftgossip.runtime.grpc_documents import (
+    EpochDocument,
+    LogDocument,
+    LogEntryDocument,
+    MemberDocument,
+    StatusDocument,
+)
 
 DIGEST_CHARACTERS = 12
 EPOCH_COLUMNS = ("epoch", "outcome", "attempt", "leader", "contributors", "metrics", "MB", "closed at", "model")
 EPOCH_WIDTHS = (5, 7, 7, 6, 14, 32, 8, 9, 12)
+LOG_COLUMNS = ("index", "term", "kind", "bytes", "applied at", "what")
+LOG_WIDTHS = (8, 6, 13, 8, 10, 40)
 ABSENT = "-"
 
 
 def status_view(document: StatusDocument) -> Group:
     """One peer's knowledge: a list of facts, and its peers."""
     rows = [(name, value) for name, value in _facts(document) if value]
-    return Group(make_table(("", ""), rows), "", members_table(document["peers"]))
+    parts: list[RenderableType] = [make_table(("", ""), rows), "", members_table(document["peers"])]
+    if document["leader_asked"] not in (None, document["node_id"]):
+        parts += ["", f"Who answers, and how far each log is, was told by the leader, node {document['leader_asked']}."]
+    return Group(*parts)
 
 
 def _facts(document: StatusDocument) -> list[tuple[str, str]]:
@@ -31,7 +43,13 @@ def _facts(document: StatusDocument) -> list[tuple[str, str]]:
         ("cluster", document["cluster_id"] or "none yet"),
         ("leader", "unknown: no majority, or an election is going on" if leader is None else f"node {leader}"),
         ("term", str(document["term"])),
-        ("log", f"{document['applied_index']} applied of {document['last_index']}"),
+        (
+            "log",
+            f"{document['first_index']} to {document['last_index']}, committed {document['commit_index']}, "
+            f"applied {document['applied_index']}",
+        ),
+        ("snapshot", f"up to {document['snapshot_index']}" if document["snapshot_index"] else ""),
+        ("voters before", ", ".join(map(str, document["outgoing"]))),
         (
             "run",
             ""
@@ -54,14 +72,55 @@ def _facts(document: StatusDocument) -> list[tuple[str, str]]:
 def members_table(members: Sequence[MemberDocument]) -> Table:
     """The roster; who answers, and how far its log is, only if the leader said so."""
     leader_said = any(member["responsive"] is not None for member in members)
-    columns = ["node", "role", "address", *(["answers", "log"] if leader_said else []), "metadata"]
+    columns = ["node", "role", "address", *(["answers", "log", "lag", "flow"] if leader_said else []), "metadata"]
     rows = []
     for member in members:
-        row = [str(member["node_id"]), "leader" if member["is_leader"] else member["role"], member["address"]]
+        row = [str(member["node_id"]), _role(member), member["address"]]
         if leader_said:
-            row += ["yes" if member["responsive"] else "NO", str(member["match_index"])]
+            row += [
+                "yes" if member["responsive"] else "NO",
+                _number(member["match_index"]),
+                _number(member["lag"]),
+                member["flow"] or ABSENT,
+            ]
         rows.append([*row, ", ".join(f"{key}={value}" for key, value in member["metadata"].items()) or ABSENT])
     return make_table(columns, rows)
+
+
+def _role(member: MemberDocument) -> str:
+    if member["is_leader"]:
+        return "leader"
+    return member["role"] if member["incarnation"] else f"{member['role']}, awaited"
+
+
+def log_view(document: LogDocument, first: int | None) -> Group:
+    """Entries of the log, one a row. `first`: the index that was asked for; None: the newest."""
+    parts = [make_table(LOG_COLUMNS, [_log_cells(entry) for entry in document["entries"]])]
+    if first is not None and first < document["first_index"]:
+        return Group(f"Entries before {document['first_index']} are in the snapshot only.", *parts)
+    return Group(*parts)
+
+
+def log_line(entry: LogEntryDocument) -> str:
+    """One entry as one line, for a list that grows."""
+    return _aligned(_log_cells(entry), LOG_WIDTHS)
+
+
+def log_heading() -> str:
+    """What stands over such lines."""
+    return _aligned(LOG_COLUMNS, LOG_WIDTHS)
+
+
+def _log_cells(entry: LogEntryDocument) -> tuple[str, ...]:
+    applied_at_ms = entry["applied_at_ms"]
+    return (
+        str(entry["index"]),
+        str(entry["term"]),
+        entry["kind"],
+        str(entry["data_bytes"]),
+        ABSENT if applied_at_ms is None else _time(applied_at_ms),
+        entry["summary"] or ABSENT,
+    )
 
 
 def epochs_table(epochs: Iterable[EpochDocument]) -> Table:
@@ -71,20 +130,19 @@ def epochs_table(epochs: Iterable[EpochDocument]) -> Table:
 
 def epoch_line(document: EpochDocument) -> str:
     """The same as one line, for a list that grows."""
-    return _aligned(_cells(document))
+    return _aligned(_cells(document), EPOCH_WIDTHS)
 
 
 def epoch_heading() -> str:
     """What stands over such lines."""
-    return _aligned(EPOCH_COLUMNS)
+    return _aligned(EPOCH_COLUMNS, EPOCH_WIDTHS)
 
 
-def _aligned(cells: Sequence[str]) -> str:
-    return "  ".join(cell.ljust(width) for cell, width in zip(cells, EPOCH_WIDTHS, strict=True)).rstrip()
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(printable(cell).ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
 def _cells(document: EpochDocument) -> tuple[str, ...]:
-    closed_at = datetime.fromtimestamp(document["closed_at_ms"] / 1000, UTC).astimezone()
     return (
         str(document["epoch"]),
         document["outcome"],
@@ -93,9 +151,17 @@ def _cells(document: EpochDocument) -> tuple[str, ...]:
         ",".join(str(node) for node in document["contributors"]) or document["reason"] or ABSENT,
         _metrics(document["metrics"]) or ABSENT,
         f"{document['bytes_sent'] / 1e6:.2f}",
-        f"{closed_at:%H:%M:%S}",
+        _time(document["closed_at_ms"]),
         _digest(document["model_digest"]),
     )
+
+
+def _time(wall_ms: int) -> str:
+    return f"{datetime.fromtimestamp(wall_ms / 1000, UTC).astimezone():%H:%M:%S}"
+
+
+def _number(value: int | None) -> str:
+    return ABSENT if value is None else str(value)
 
 
 def _metrics(metrics: Mapping[str, float | None]) -> str:

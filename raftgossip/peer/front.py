@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from raftgossip.core.epoch.command import EpochRecord
 from raftgossip.core.raft.message import Message
 from raftgossip.errors import NotFound
-from raftgossip.ids import NodeId
+from raftgossip.ids import Address, NodeId
 from raftgossip.peer.models import Models
 from raftgossip.peer.node import Node
-from raftgossip.runtime.service import JoinAnswer, JoinAsk, ProposeAnswer, StatusView
+from raftgossip.peer.status import status_outside
+from raftgossip.runtime.service import JoinAnswer, JoinAsk, LeaderAnswer, LogView, ProposeAnswer, StatusView
 from raftgossip.update import FloatVector
 
 
 class Front:
     """Satisfies `runtime.service.PeerService`; `node` is set when the cluster is known."""
 
-    def __init__(self, node_id: NodeId, models: Models, on_leave: Callable[[], None]) -> None:
+    def __init__(self, node_id: NodeId, models: Models) -> None:
         self.node: Node | None = None
         self._node_id = node_id
         self._models = models
-        self._on_leave = on_leave
 
     def _entered(self) -> Node:
         if self.node is None:
@@ -35,46 +35,47 @@ class Front:
 
     async def propose_forwarded(self, envelope: bytes) -> ProposeAnswer:
         """Propose another peer's stamped command, if this node leads."""
-        return await self._entered().propose_forwarded(envelope)
+        return await self._entered().operations.propose_forwarded(envelope)
 
     async def join(self, ask: JoinAsk) -> JoinAnswer:
         """Add a node to the roster, or pass the request on."""
-        return await self._entered().join(ask)
+        return await self._entered().operations.join(ask)
 
     async def leave(self) -> str:
         """Leave the cluster for good and stop."""
-        message = await self._entered().leave()
-        self._on_leave()
-        return message
+        return await self._entered().operations.leave()
+
+    async def catch_up_for_read(self) -> None:
+        """Return when this node's state holds everything that was confirmed anywhere before the call."""
+        await self._entered().operations.catch_up_for_read()
 
     async def status(self) -> StatusView:
         """What this node knows now."""
-        if self.node is not None:
-            return await self.node.status()
-        return StatusView(
-            cluster_id="",
-            node_id=self._node_id,
-            role="joining",
-            term=0,
-            leader=None,
-            commit_index=0,
-            applied_index=0,
-            last_index=0,
-            peers=(),
-            specification=None,
-            open_epoch=None,
-            last_closed_epoch=0,
-            model_digest=b"",
-            phase="joining",
-            metrics=(),
-            message="looking for a cluster",
-            uptime_ms=0,
-            run_finished=False,
-        )
+        return self.node.status() if self.node is not None else status_outside(self._node_id)
 
     async def epochs(self, first: int, limit: int) -> tuple[EpochRecord, ...]:
         """Ended epochs from `first` on, at most `limit`."""
-        return await self._entered().epochs(first, limit)
+        return self._entered().epochs(first, limit)
+
+    async def log(self, first: int, limit: int) -> LogView:
+        """Entries of this node's log from `first` on (0: the newest), at most `limit`."""
+        return await self._entered().operations.log(first, limit)
+
+    async def add_member(self, node_id: NodeId, address: Address) -> str:
+        """Put a node that has not come yet into the roster."""
+        return await self._entered().operations.add_member(node_id, address)
+
+    async def remove_member(self, node_id: NodeId) -> str:
+        """Take a node out of the cluster."""
+        return await self._entered().operations.remove_member(node_id)
+
+    async def promote_member(self, node_id: NodeId) -> str:
+        """Make a learner a voter now."""
+        return await self._entered().operations.promote_member(node_id)
+
+    async def transfer_leadership(self, target: NodeId | None) -> LeaderAnswer:
+        """Let another node lead."""
+        return await self._entered().operations.transfer_leadership(target)
 
     def model(self, digest: bytes) -> FloatVector:
         """A model held here, by content hash."""

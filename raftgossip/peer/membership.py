@@ -1,10 +1,13 @@
-"""Letting nodes in: what the leader checks before it adds a newcomer to the ledger's roster."""
+"""Who may come, go, and vote: what the leader checks before it changes the roster or the configuration."""
 
 from __future__ import annotations
 
 from raftgossip.core.epoch.command import AddPeer
 from raftgossip.core.epoch.ledger import LedgerView
-from raftgossip.errors import AlreadyExists, NoQuorum, SchemaMismatch, WrongCluster
+from raftgossip.core.raft.message import Configuration
+from raftgossip.core.raft.status import RaftStatus
+from raftgossip.errors import AlreadyExists, CommandRefused, NoQuorum, NotFound, SchemaMismatch, WrongCluster
+from raftgossip.ids import NodeId
 from raftgossip.runtime.service import JoinAsk
 
 
@@ -32,7 +35,7 @@ def check_newcomer(ask: JoinAsk, view: LedgerView, cluster_id: str) -> None:
             "start it with the same task and model options"
         )
     for entry in view.roster:
-        if entry.node_id == ask.node_id and entry.owner != ask.owner:
+        if entry.node_id == ask.node_id and entry.owner not in ("", ask.owner):
             raise AlreadyExists(
                 f"node id {ask.node_id} belongs to the node at {entry.address}: choose another --node-id, "
                 "or start it with the --data-dir that it had before"
@@ -42,3 +45,52 @@ def check_newcomer(ask: JoinAsk, view: LedgerView, cluster_id: str) -> None:
 def add_peer(ask: JoinAsk) -> AddPeer:
     """The command that puts the newcomer into the roster."""
     return AddPeer(ask.node_id, ask.address, ask.incarnation, ask.metadata, ask.owner)
+
+
+def refuse_removal(node_id: NodeId, view: LedgerView, configuration: Configuration) -> None:
+    """Refuse to take out who cannot be spared; who left already may be asked for again.
+
+    Raises:
+        NotFound: the cluster never had such a node.
+        CommandRefused: it is the last node, or the last voter.
+    """
+    members = tuple(entry.node_id for entry in view.roster)
+    if node_id not in members and node_id not in view.departed:
+        raise NotFound(f"node {node_id} does not belong to the cluster; its nodes are {_listed(members)}")
+    if members == (node_id,):
+        raise CommandRefused(f"node {node_id} is the last node of the cluster and cannot leave it: stop it instead")
+    if configuration.voters == (node_id,):
+        raise CommandRefused(
+            f"node {node_id} is the only voter of the cluster: wait until another one votes, or promote it with "
+            "`raftgossip members promote`"
+        )
+
+
+def refuse_promotion(node_id: NodeId, status: RaftStatus, committed: Configuration, max_lag: int) -> None:
+    """Refuse to let vote who could hold up the cluster. `status`: the leader's; `committed`: what surely decides.
+
+    Raises:
+        CommandRefused: says what is missing.
+    """
+    current = status.configuration
+    if node_id in current.deciders:
+        raise CommandRefused(f"node {node_id} votes already; the voters are {_listed(current.voters)}")
+    if node_id not in current.learners:
+        raise CommandRefused(
+            f"node {node_id} is no learner: let it in first, with `raftgossip members add` or by starting it; "
+            f"the learners are {_listed(current.learners)}"
+        )
+    if current != committed or current.outgoing:
+        raise CommandRefused("another membership change is going on; retry when it is confirmed")
+    follower = next((each for each in status.followers if each.node_id == node_id), None)
+    if follower is None or not follower.responsive:
+        raise CommandRefused(f"node {node_id} does not answer the leader: start it first")
+    lag = status.last_index - follower.match_index
+    if lag > max_lag:
+        raise CommandRefused(
+            f"node {node_id} lacks {lag} entries of the log, a voter may lack {max_lag}: retry when it has caught up"
+        )
+
+
+def _listed(nodes: tuple[NodeId, ...]) -> str:
+    return ", ".join(map(str, nodes)) or "none"

@@ -31,8 +31,10 @@ from raftgossip.peer.founding import FoundingRules, enter_cluster
 from raftgossip.peer.front import Front
 from raftgossip.peer.identity import load_identity, new_cluster_id
 from raftgossip.peer.models import Models
-from raftgossip.peer.node import Node, Parts
+from raftgossip.peer.node import Node
+from raftgossip.peer.parts import Parts
 from raftgossip.peer.planning import check_names
+from raftgossip.peer.restoring import restore
 from raftgossip.runtime.clock import SystemClock
 from raftgossip.runtime.exchange import ExchangeHub
 from raftgossip.runtime.grpc_client import PeerLinks, ask_to_join
@@ -142,7 +144,7 @@ class Peer:
         assert self._stop is not None
         await self._stop.wait()
         if self.node is not None:
-            await self.node.hand_over()
+            await self.node.operations.hand_over()
         life.cancel()
 
     async def _live(self) -> None:
@@ -154,7 +156,9 @@ class Peer:
                 cluster_id, how = await self._enter(parts)
             identity = replace(parts.identity, cluster_id=cluster_id)
             parts.links.cluster_id = server.cluster_id = cluster_id
-            self.node = front.node = Node(replace(parts, identity=identity), random.Random(secrets.randbits(64)))
+            restored = await asyncio.get_running_loop().run_in_executor(parts.disk, restore, parts.store)
+            rng = random.Random(secrets.randbits(64))
+            self.node = front.node = Node(replace(parts, identity=identity), restored, rng)
             self._emit(ClusterEntered(identity.node_id, cluster_id, how))
             await self.node.run()
 
@@ -174,11 +178,14 @@ class Peer:
         links = PeerLinks(identity.node_id)
         hub = ExchangeHub(links.address_of)
         stack.push_async_callback(asyncio.to_thread, hub.close)
-        front = Front(identity.node_id, models, on_leave=lambda: None)
+        front = Front(identity.node_id, models)
         server = PeerServer(front, hub, asyncio.get_running_loop())
         host, port = _split_listen(config.listen)
         bound_port = server.start(host, port)
         stack.push_async_callback(asyncio.to_thread, server.stop, SERVER_GRACE_S)
+        # At once: a neighbour that finds no offer of a socket on its stream stays with the stream until that breaks.
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        stack.callback(group.create_task(server.sockets.run(host)).cancel)
         address = _advertised(config.advertise, host, bound_port)
         self._emit(Listening(identity.node_id, str(address)))
         ask = JoinAsk(
@@ -210,14 +217,15 @@ class Peer:
             lambda text: self._emit(Notice(text)),
         )
         if answer is None:
-            cluster_id, how = new_cluster_id(), "founded"
-            await asyncio.to_thread(parts.store.save, *founding(parts.identity.node_id))
-        else:
-            cluster_id, how = answer.cluster_id, "in"
-            for node_id, address in answer.peers:
-                parts.links.set_address(node_id, address)
-        await asyncio.to_thread(parts.store.set_meta, "cluster_id", cluster_id)
-        return cluster_id, how
+            cluster_id = new_cluster_id()
+            hard_state, entries = founding(parts.identity.node_id)
+            # In one transaction: a founder that crashed half-way would have a log and belong to no cluster.
+            await asyncio.to_thread(parts.store.save, hard_state, entries, meta={"cluster_id": cluster_id})
+            return cluster_id, "founded"
+        for node_id, address in answer.peers:
+            parts.links.set_address(node_id, address)
+        await asyncio.to_thread(parts.store.set_meta, "cluster_id", answer.cluster_id)
+        return answer.cluster_id, "in"
 
     def _emit(self, fact: Fact) -> None:
         for observer in tuple(self._observers):

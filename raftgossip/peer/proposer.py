@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 
 from raftgossip.core.epoch.command import Command, Envelope
+from raftgossip.core.epoch.ledger import Applied
 from raftgossip.errors import Busy, NoQuorum, NotLeader, RemoteError, TransportError
 from raftgossip.ids import NodeId
 from raftgossip.runtime.grpc_client import PeerLinks
@@ -23,7 +24,7 @@ PAUSE_S = (0.02, 0.5)
 class Proposer:
     """Proposes this node's commands: locally if it leads, else at the leader, again and again."""
 
-    def __init__(self, client: str, node_id: NodeId, host: RaftHost, links: PeerLinks) -> None:
+    def __init__(self, client: str, node_id: NodeId, host: RaftHost[Applied], links: PeerLinks) -> None:
         """`client` must differ between two lives of a node: sequences start anew with each."""
         self._client = client
         self._node_id = node_id

@@ -1,15 +1,17 @@
 """The calling side of the control plane: one channel per peer, one sender per peer, one retry policy.
 
 Raft messages leave on one long stream per peer, never as a call per message: fewer wake-ups and a third of the
-latency. What waits for a peer waits in its outbox, which is bounded; when it is full the oldest message is dropped,
-which Raft tolerates. A write that a frozen peer does not take within `WRITE_TIMEOUT_S` breaks the stream.
+latency. If the peer offers a plain socket for them on that stream, and it can be reached, they go there instead
+(`raft_socket.py`), at once. What waits for a peer waits in its outbox, which is bounded; when it is full the oldest
+message is dropped, which Raft tolerates. A write that a frozen peer does not take within `WRITE_TIMEOUT_S` breaks the
+connection.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import grpc
 import grpc.aio
@@ -17,6 +19,7 @@ import grpc.aio
 from raftgossip.core.raft.message import Message
 from raftgossip.errors import ConfigError, RaftGossipError, TransportError, WireError
 from raftgossip.ids import Address, NodeId
+from raftgossip.runtime.raft_socket import OFFER_KEY, OutgoingSocket, dial
 from raftgossip.runtime.service import JoinAnswer, JoinAsk, ProposeAnswer
 from raftgossip.update import FloatVector
 from raftgossip.wire.ledger_codec import specification_from_proto
@@ -28,6 +31,8 @@ from raftgossip.wire.status import error_from_rpc
 OUTBOX_LIMIT = 256
 MESSAGES_PER_FRAME = 64
 WRITE_TIMEOUT_S = 2.0
+OFFER_TIMEOUT_S = 1.0
+"""The longest wait for the first word of a peer on a stream; one of an earlier version says none."""
 REDIAL_S = (0.05, 0.5)
 """The first and the longest pause before a broken stream is opened again."""
 
@@ -52,6 +57,10 @@ class _Link:
         self.outbox: deque[Message] = deque(maxlen=OUTBOX_LIMIT)
         self.mail = asyncio.Event()
         self.moved = asyncio.Event()
+        self.socket: OutgoingSocket | None = None
+        self.last_offer = ""
+        """The newest socket that the peer offered; it offers another in each of its lives."""
+        self.is_last_reachable = True
         self.channel: grpc.aio.Channel | None = None
 
     def open_channel(self) -> grpc.aio.Channel:
@@ -88,6 +97,8 @@ class PeerLinks:
         elif link.address != address:
             link.address = address
             link.moved.set()
+            if link.socket is not None:
+                link.socket.wake()
 
     def address_of(self, node_id: NodeId) -> Address | None:
         """Where a peer was last known to be; None: unknown."""
@@ -99,7 +110,12 @@ class PeerLinks:
     def send(self, message: Message) -> None:
         """Queue a message for its receiver; an unknown receiver or a full outbox loses one."""
         link = self._links.get(message.receiver)
-        if link is not None:
+        if link is None:
+            return
+        if link.socket is not None:
+            for frame in frames_to_bytes(self.cluster_id, (message,)):
+                link.socket.send(frame)
+        else:
             link.outbox.append(message)
             link.mail.set()
 
@@ -129,26 +145,52 @@ class PeerLinks:
             await asyncio.sleep(pause_s)
 
     async def _send_stream(self, link: _Link) -> bool:
-        """Open a stream and write to it until it breaks or the peer moved; True: at least one frame left."""
+        """Open a stream and write to it, or to the socket that it leads to, until that breaks or the peer moved.
+
+        True: at least one frame left.
+        """
         call: grpc.aio.StreamStreamCall[bytes, bytes] = link.open_channel().stream_stream(
             "/PeerService/Raft", request_serializer=None, response_deserializer=None
         )(wait_for_ready=False)
         sent = False
         try:
+            if await _hear_offer(link, call) and await self._send_by_socket(link):
+                return True
             while not link.moved.is_set():
                 await link.mail.wait()
-                batch = [link.outbox.popleft() for _ in range(min(len(link.outbox), MESSAGES_PER_FRAME))]
-                if not link.outbox:
-                    link.mail.clear()
-                if not batch or not self.cluster_id:
-                    continue
-                for frame in frames_to_bytes(self.cluster_id, batch):
+                for frame in self._take_frames(link):
                     async with asyncio.timeout(WRITE_TIMEOUT_S):
                         await call.write(frame)
-                sent = True
+                    sent = True
         finally:
             call.cancel()
         return sent
+
+    async def _send_by_socket(self, link: _Link) -> bool:
+        """Let `send` write to the peer's socket until that breaks or the peer moved; False: it cannot be reached."""
+        try:
+            connection = await dial(link.address, link.last_offer)
+        except TransportError:
+            link.is_last_reachable = False  # in this life of the peer it is not tried again: that takes time
+            return False
+        try:
+            while link.outbox:
+                for frame in self._take_frames(link):
+                    connection.send(frame)
+            link.socket = connection
+            if not link.moved.is_set():
+                await connection.wait(WRITE_TIMEOUT_S)
+        finally:
+            link.socket = None
+            connection.close()
+        return True
+
+    def _take_frames(self, link: _Link) -> Iterator[bytes]:
+        """What waits for a peer, a frame's worth; nothing while there is no cluster."""
+        batch = [link.outbox.popleft() for _ in range(min(len(link.outbox), MESSAGES_PER_FRAME))]
+        if not link.outbox:
+            link.mail.clear()
+        return frames_to_bytes(self.cluster_id, batch) if batch and self.cluster_id else iter(())
 
     # --- calls
 
@@ -207,6 +249,25 @@ class PeerLinks:
         if link is None:
             raise TransportError(f"no address is known for node {node_id}")
         return pb_grpc.PeerServiceStub(link.open_channel())
+
+
+async def _hear_offer(link: _Link, call: grpc.aio.StreamStreamCall[bytes, bytes]) -> bool:
+    """Whether the peer, as it takes the stream, offers a socket that is worth dialling.
+
+    Raises:
+        TimeoutError: it says nothing, though it offered one before: it is frozen, or the connection is dead.
+    """
+    try:
+        async with asyncio.timeout(OFFER_TIMEOUT_S):
+            metadata = await call.initial_metadata()
+    except TimeoutError:
+        if link.last_offer:
+            raise
+        return False
+    offer = metadata.get(OFFER_KEY, "")
+    if offer != link.last_offer:
+        link.last_offer, link.is_last_reachable = str(offer), True
+    return bool(offer) and link.is_last_reachable and not link.moved.is_set()
 
 
 def _channel_closed(node_id: NodeId) -> BaseException:

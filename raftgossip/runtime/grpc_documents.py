@@ -10,7 +10,8 @@ from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
 
 
 class MemberDocument(TypedDict):
-    """One peer of the roster. `responsive` and `match_index` are null unless the leader was asked: it alone knows."""
+    """One peer of the roster. What stands behind `is_leader` up to `flow` is null unless the leader was asked: it alone
+    knows. `lag`: how many of the leader's entries it is not known to hold."""
 
     node_id: int
     address: str
@@ -18,6 +19,8 @@ class MemberDocument(TypedDict):
     is_leader: bool
     responsive: bool | None
     match_index: int | None
+    lag: int | None
+    flow: str | None
     incarnation: str
     metadata: dict[str, str]
 
@@ -57,7 +60,7 @@ class OpenEpochDocument(TypedDict):
 
 
 class StatusDocument(TypedDict):
-    """What one peer knows now."""
+    """What one peer knows now. `leader_asked`: the leader that told what it alone knows of the others; null: nobody."""
 
     version: str
     cluster_id: str
@@ -68,6 +71,9 @@ class StatusDocument(TypedDict):
     commit_index: int
     applied_index: int
     last_index: int
+    first_index: int
+    snapshot_index: int
+    outgoing: list[int]
     run: RunDocument | None
     run_finished: bool
     open_epoch: OpenEpochDocument | None
@@ -77,6 +83,7 @@ class StatusDocument(TypedDict):
     metrics: dict[str, float | None]
     message: str
     uptime_ms: int
+    leader_asked: int | None
     peers: list[MemberDocument]
 
 
@@ -98,6 +105,27 @@ class EpochDocument(TypedDict):
     log_index: int
 
 
+class LogEntryDocument(TypedDict):
+    """One entry of a peer's log. `applied_at_ms`: that peer's wall clock; null: not applied since it started."""
+
+    index: int
+    term: int
+    kind: str
+    data_bytes: int
+    applied_at_ms: int | None
+    summary: str
+
+
+class LogDocument(TypedDict):
+    """A part of a peer's log, and how far it reaches. What stands before `first_index` is in the snapshot."""
+
+    first_index: int
+    last_index: int
+    commit_index: int
+    applied_index: int
+    entries: list[LogEntryDocument]
+
+
 def status_document(status: pb.StatusResponse) -> StatusDocument:
     """The answer to `Status`."""
     opened: OpenEpochDocument | None = None
@@ -117,6 +145,9 @@ def status_document(status: pb.StatusResponse) -> StatusDocument:
         "commit_index": status.commit_index,
         "applied_index": status.applied_index,
         "last_index": status.last_index,
+        "first_index": status.first_index,
+        "snapshot_index": status.snapshot_index,
+        "outgoing": list(status.outgoing),
         "run": run_document(status.specification) if status.HasField("specification") else None,
         "run_finished": status.run_finished,
         "open_epoch": opened,
@@ -126,6 +157,7 @@ def status_document(status: pb.StatusResponse) -> StatusDocument:
         "metrics": _metrics(status.metrics),
         "message": status.message,
         "uptime_ms": status.uptime_ms,
+        "leader_asked": status.node_id if status.role == "leader" else None,
         "peers": member_documents(status),
     }
 
@@ -160,6 +192,8 @@ def member_documents(status: pb.StatusResponse) -> list[MemberDocument]:
             "is_leader": peer.node_id == status.leader,
             "responsive": peer.responsive if leads else None,
             "match_index": peer.match_index if leads else None,
+            "lag": max(0, status.last_index - peer.match_index) if leads else None,
+            "flow": peer.flow or None if leads else None,
             "incarnation": peer.incarnation,
             "metadata": dict(sorted(peer.metadata.items())),
         }
@@ -183,6 +217,27 @@ def epoch_document(record: pb.EpochRecord) -> EpochDocument:
         "closed_at_ms": record.closed_at_ms,
         "reason": record.reason,
         "log_index": record.log_index,
+    }
+
+
+def log_document(response: pb.FetchLogResponse) -> LogDocument:
+    """The answer to `FetchLog`."""
+    return {
+        "first_index": response.first_index,
+        "last_index": response.last_index,
+        "commit_index": response.commit_index,
+        "applied_index": response.applied_index,
+        "entries": [
+            {
+                "index": entry.index,
+                "term": entry.term,
+                "kind": entry.kind,
+                "data_bytes": entry.data_bytes,
+                "applied_at_ms": entry.applied_at_ms or None,
+                "summary": entry.summary,
+            }
+            for entry in response.entries
+        ],
     }
 
 

@@ -7,7 +7,7 @@ live on. This file is the one door through which those threads reach the loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import Any, NoReturn, TypeVar
 
@@ -15,6 +15,7 @@ import grpc
 
 from raftgossip._version import __version__
 from raftgossip.core.epoch.command import OpenEpochState
+from raftgossip.core.raft.message import Message
 from raftgossip.errors import (
     ConfigError,
     DeadlineExceeded,
@@ -24,9 +25,10 @@ from raftgossip.errors import (
     WireError,
     WrongCluster,
 )
-from raftgossip.ids import Address, Incarnation, parse_node_id
+from raftgossip.ids import Address, Incarnation, NodeId, parse_node_id
 from raftgossip.runtime.exchange import ExchangeHub
-from raftgossip.runtime.service import JoinAsk, PeerService, StatusView
+from raftgossip.runtime.raft_socket import OFFER_KEY, RaftSockets
+from raftgossip.runtime.service import JoinAsk, LogView, PeerService, StatusView
 from raftgossip.wire.ledger_codec import record_to_proto, specification_to_proto
 from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
 from raftgossip.wire.raft_codec import frame_from_bytes
@@ -39,6 +41,7 @@ ANSWER_TIMEOUT_S = 30.0
 """The longest that a handler waits for the event loop, whatever deadline the caller asked for."""
 MODEL_CHUNK_BYTES = 1 << 20
 EPOCHS_LIMIT = 500
+LOG_LIMIT = 500
 
 SERVER_OPTIONS = (
     # Without this two servers on one port would share its connections silently.
@@ -73,6 +76,8 @@ class PeerServer:
         self._hub = hub
         self._loop = loop
         self.cluster_id = ""
+        self.sockets = RaftSockets(self._deliver, lambda cluster_id: cluster_id == self.cluster_id != "")
+        """Not served unless somebody runs it."""
         self._threads = ThreadPoolExecutor(max_workers, thread_name_prefix="grpc")
         self._server = grpc.server(self._threads, options=SERVER_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
         self._server.add_generic_rpc_handlers((self._handlers(),))
@@ -102,6 +107,9 @@ class PeerServer:
         self._threads.shutdown(wait=True)
 
     # --- handing over
+
+    def _deliver(self, messages: Sequence[Message]) -> None:
+        self._service.deliver(messages)
 
     def _ask(self, context: grpc.ServicerContext, coroutine: Coroutine[object, object, Result]) -> Result:
         """Run a coroutine of the peer on its loop and wait for it within the caller's deadline."""
@@ -135,6 +143,9 @@ class PeerServer:
             "Leave": (pb.LeaveRequest, self._leave),
             "FetchEpochs": (pb.FetchEpochsRequest, self._epochs),
             "Status": (pb.StatusRequest, self._status),
+            "FetchLog": (pb.FetchLogRequest, self._log),
+            "ChangeMembers": (pb.ChangeMembersRequest, self._change_members),
+            "TransferLeadership": (pb.TransferLeadershipRequest, self._transfer_leadership),
         }
         methods: dict[str, grpc.RpcMethodHandler[bytes, Any]] = {
             name: grpc.unary_unary_rpc_method_handler(
@@ -151,13 +162,14 @@ class PeerServer:
         return grpc.method_handlers_generic_handler("PeerService", methods)
 
     def _raft(self, frames: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        """Read a neighbour's Raft messages until its stream ends; nothing is sent back on it yet."""
+        """Read a neighbour's Raft messages until its stream ends; what goes back is where else it may bring them."""
+        context.send_initial_metadata(((OFFER_KEY, self.sockets.offer),))
         try:
             for frame in frames:
                 cluster_id, messages = frame_from_bytes(frame)
                 self._check_cluster(context, cluster_id)
                 try:
-                    self._loop.call_soon_threadsafe(self._service.deliver, messages)
+                    self._loop.call_soon_threadsafe(self._deliver, messages)
                 except RuntimeError:  # the loop is closed: this node is stopping
                     abort(context, TransportError("this node is stopping"))
         except RaftGossipError as error:
@@ -201,6 +213,8 @@ class PeerServer:
         return pb.LeaveResponse(message=self._ask(context, self._service.leave()))
 
     def _epochs(self, request: pb.FetchEpochsRequest, context: grpc.ServicerContext) -> pb.FetchEpochsResponse:
+        if request.linearizable:
+            self._ask(context, self._service.catch_up_for_read())
         limit = min(request.limit or EPOCHS_LIMIT, EPOCHS_LIMIT)
         records = self._ask(context, self._service.epochs(request.first_epoch, limit))
         status = self._ask(context, self._service.status())
@@ -208,8 +222,47 @@ class PeerServer:
             epochs=[record_to_proto(record) for record in records], last_epoch=status.last_closed_epoch
         )
 
-    def _status(self, _request: pb.StatusRequest, context: grpc.ServicerContext) -> pb.StatusResponse:
+    def _status(self, request: pb.StatusRequest, context: grpc.ServicerContext) -> pb.StatusResponse:
+        if request.linearizable:
+            self._ask(context, self._service.catch_up_for_read())
         return _status_to_proto(self._ask(context, self._service.status()))
+
+    def _log(self, request: pb.FetchLogRequest, context: grpc.ServicerContext) -> pb.FetchLogResponse:
+        limit = min(request.limit or LOG_LIMIT, LOG_LIMIT)
+        return _log_to_proto(self._ask(context, self._service.log(request.first_index, limit)))
+
+    def _change_members(
+        self, request: pb.ChangeMembersRequest, context: grpc.ServicerContext
+    ) -> pb.ChangeMembersResponse:
+        if request.cluster_id:
+            self._check_cluster(context, request.cluster_id)
+        try:
+            change = self._change_asked(request)
+        except RaftGossipError as error:
+            abort(context, error)
+        return pb.ChangeMembersResponse(message=self._ask(context, change))
+
+    def _change_asked(self, request: pb.ChangeMembersRequest) -> Coroutine[object, object, str]:
+        try:
+            node_id = parse_node_id(request.node_id)
+            match request.action:
+                case "add":
+                    return self._service.add_member(node_id, Address(request.host, request.port))
+                case "remove":
+                    return self._service.remove_member(node_id)
+                case "promote":
+                    return self._service.promote_member(node_id)
+        except ConfigError as error:
+            raise WireError(str(error)) from None
+        raise WireError(f"the action {request.action!r} is none of add, remove and promote")
+
+    def _transfer_leadership(
+        self, request: pb.TransferLeadershipRequest, context: grpc.ServicerContext
+    ) -> pb.TransferLeadershipResponse:
+        if request.cluster_id:
+            self._check_cluster(context, request.cluster_id)
+        answer = self._ask(context, self._service.transfer_leadership(NodeId(request.target) or None))
+        return pb.TransferLeadershipResponse(leader=answer.leader, term=answer.term)
 
     def _fetch_model(self, request: pb.FetchModelRequest, context: grpc.ServicerContext) -> Iterator[pb.ModelChunk]:
         self._check_cluster(context, request.cluster_id)
@@ -293,6 +346,9 @@ def _status_to_proto(view: StatusView) -> pb.StatusResponse:
         message=view.message,
         uptime_ms=view.uptime_ms,
         run_finished=view.run_finished,
+        first_index=view.first_index,
+        snapshot_index=view.snapshot_index,
+        outgoing=view.outgoing,
         metrics=[pb.Metric(name=name, value=value) for name, value in view.metrics],
     )
     if view.specification is not None:
@@ -307,5 +363,25 @@ def _status_to_proto(view: StatusView) -> pb.StatusResponse:
             match_index=row.match_index,
             incarnation=row.incarnation,
             metadata=dict(row.metadata),
+            flow=row.flow,
+        )
+    return response
+
+
+def _log_to_proto(view: LogView) -> pb.FetchLogResponse:
+    response = pb.FetchLogResponse(
+        first_index=view.first_index,
+        last_index=view.last_index,
+        commit_index=view.commit_index,
+        applied_index=view.applied_index,
+    )
+    for row in view.rows:
+        response.entries.add(
+            index=row.index,
+            term=row.term,
+            kind=row.kind,
+            data_bytes=row.data_bytes,
+            applied_at_ms=row.applied_at_ms,
+            summary=row.summary,
         )
     return response

@@ -9,7 +9,7 @@ from typing import Protocol
 from raftgossip.core.epoch.command import EpochRecord, OpenEpochState
 from raftgossip.core.epoch.config import RunSpec
 from raftgossip.core.raft.message import Message
-from raftgossip.ids import Address, Incarnation, NodeId
+from raftgossip.ids import Address, Incarnation, LogIndex, NodeId, Term
 from raftgossip.update import FloatVector
 
 
@@ -51,7 +51,7 @@ class ProposeAnswer:
 
 @dataclass(frozen=True, slots=True)
 class PeerRow:
-    """One peer as this node knows it; `responsive` and `match_index` are the leader's knowledge."""
+    """One peer as this node knows it; `responsive`, `match_index` and `flow` are the leader's knowledge."""
 
     node_id: NodeId
     address: Address
@@ -60,6 +60,8 @@ class PeerRow:
     match_index: int
     incarnation: Incarnation
     metadata: tuple[tuple[str, str], ...]
+    flow: str = ""
+    """How the leader feeds it: `probe`, `replicate` or `snapshot`; empty: unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,47 @@ class StatusView:
     message: str
     uptime_ms: int
     run_finished: bool
+    first_index: int = 1
+    """The oldest entry that is kept."""
+    snapshot_index: int = 0
+    """The newest entry that the snapshot covers; 0: there is none."""
+    outgoing: tuple[NodeId, ...] = ()
+    """While a joint change is going on: the voters before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogRow:
+    """One entry of the log, as operators see it."""
+
+    index: LogIndex
+    term: Term
+    kind: str
+    """`command`, `noop` or `configuration`."""
+    data_bytes: int
+    applied_at_ms: int
+    """This node's wall clock; 0: not applied yet, or before its last start."""
+    summary: str
+    """What the entry does, in a few words."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogView:
+    """A part of the log, and how far it reaches."""
+
+    rows: tuple[LogRow, ...]
+    first_index: LogIndex
+    """The oldest entry that is kept; the ones before it are in the snapshot."""
+    last_index: LogIndex
+    commit_index: LogIndex
+    applied_index: LogIndex
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderAnswer:
+    """Who leads, and since which term."""
+
+    leader: NodeId
+    term: Term
 
 
 class PeerService(Protocol):
@@ -101,11 +144,37 @@ class PeerService(Protocol):
     async def leave(self) -> str:
         """Leave the cluster for good and stop; returns a sentence for the operator."""
 
+    async def catch_up_for_read(self) -> None:
+        """Return when this node's state holds everything that was confirmed anywhere before the call.
+
+        Raises:
+            NoQuorum: no majority could be asked in time.
+        """
+
     async def status(self) -> StatusView:
         """What this node knows now."""
 
     async def epochs(self, first: int, limit: int) -> tuple[EpochRecord, ...]:
         """Ended epochs from `first` on, at most `limit`."""
+
+    async def log(self, first: int, limit: int) -> LogView:
+        """Entries of this node's log from `first` on (0: the newest), at most `limit`."""
+
+    async def add_member(self, node_id: NodeId, address: Address) -> str:
+        """Put a node that has not come yet into the roster; returns a sentence for the operator.
+
+        Raises:
+            NotLeader: another node leads; carries its id. So do the next three.
+        """
+
+    async def remove_member(self, node_id: NodeId) -> str:
+        """Take a node out of the roster and wait until it has no vote; returns a sentence."""
+
+    async def promote_member(self, node_id: NodeId) -> str:
+        """Make a learner that has caught up a voter now; returns a sentence."""
+
+    async def transfer_leadership(self, target: NodeId | None) -> LeaderAnswer:
+        """Let `target` lead, or the most caught-up voter; returns who does."""
 
     def model(self, digest: bytes) -> FloatVector:
         """A model held here, by content hash; called from a worker thread, may block on the disk.

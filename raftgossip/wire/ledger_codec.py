@@ -5,7 +5,8 @@ Every replica runs this decoder on the same bytes, so what it refuses is refused
 
 from __future__ import annotations
 
-from typing import assert_never
+from collections.abc import Iterable
+from typing import assert_never, cast
 
 from google.protobuf.message import DecodeError
 
@@ -27,8 +28,6 @@ from raftgossip.core.epoch.config import RunSpec
 from raftgossip.errors import ConfigError, WireError
 from raftgossip.ids import Address, Epoch, Incarnation, NodeId
 from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
-
-MAX_UINT64 = 2**64 - 1
 
 
 def envelope_to_bytes(envelope: Envelope) -> bytes:
@@ -100,7 +99,7 @@ def command_to_proto(command: Command) -> pb.Command:
                 )
             )
         case ReportEpoch():
-            return pb.Command(report_epoch=_report_to_proto(command))
+            return pb.Command(report_epoch=report_to_proto(command))
         case CloseEpoch():
             return pb.Command(
                 close_epoch=pb.CloseEpoch(
@@ -142,17 +141,17 @@ def command_from_proto(encoded: pb.Command) -> Command:
             opening = encoded.open_epoch
             return OpenEpoch(
                 Epoch(opening.epoch),
-                tuple(NodeId(node_id) for node_id in opening.participants),
+                nodes_from_proto(opening.participants),
                 opening.plan_digest,
                 NodeId(opening.leader),
                 opening.exact,
             )
         case "retry_exchange":
             retry = encoded.retry_exchange
-            survivors = tuple(NodeId(node_id) for node_id in retry.participants)
+            survivors = nodes_from_proto(retry.participants)
             return RetryExchange(Epoch(retry.epoch), retry.attempt, survivors, retry.plan_digest, retry.exact)
         case "report_epoch":
-            return _report_from_proto(encoded.report_epoch)
+            return report_from_proto(encoded.report_epoch)
         case "close_epoch":
             close = encoded.close_epoch
             leader, closed_at_ms = NodeId(close.leader), close.closed_at_ms
@@ -161,7 +160,8 @@ def command_from_proto(encoded: pb.Command) -> Command:
             raise WireError("a command of an unknown kind: does its proposer run a newer version?")
 
 
-def _report_to_proto(report: ReportEpoch) -> pb.ReportEpoch:
+def report_to_proto(report: ReportEpoch) -> pb.ReportEpoch:
+    """A participant's account of one attempt."""
     return pb.ReportEpoch(
         epoch=report.epoch,
         attempt=report.attempt,
@@ -178,14 +178,15 @@ def _report_to_proto(report: ReportEpoch) -> pb.ReportEpoch:
     )
 
 
-def _report_from_proto(encoded: pb.ReportEpoch) -> ReportEpoch:
+def report_from_proto(encoded: pb.ReportEpoch) -> ReportEpoch:
+    """A participant's account of one attempt."""
     return ReportEpoch(
         epoch=Epoch(encoded.epoch),
         attempt=encoded.attempt,
         node_id=NodeId(encoded.node_id),
         digest=encoded.digest,
         num_samples=encoded.num_samples,
-        metrics=tuple((metric.name, metric.value) for metric in encoded.metrics),
+        metrics=_metrics_from_proto(encoded.metrics),
         links=tuple(LinkBytes(NodeId(link.node_id), link.sent, link.received) for link in encoded.links),
         failed_edges=tuple(
             FailedEdge(NodeId(edge.node_id), edge.reason, edge.refused) for edge in encoded.failed_edges
@@ -196,6 +197,10 @@ def _report_from_proto(encoded: pb.ReportEpoch) -> ReportEpoch:
 
 def _metrics_to_proto(metrics: tuple[tuple[str, float], ...]) -> list[pb.Metric]:
     return [pb.Metric(name=name, value=value) for name, value in metrics]
+
+
+def _metrics_from_proto(encoded: Iterable[pb.Metric]) -> tuple[tuple[str, float], ...]:
+    return tuple([(metric.name, metric.value) for metric in encoded])
 
 
 def specification_to_proto(spec: RunSpec) -> pb.RunSpecification:
@@ -241,7 +246,7 @@ def specification_from_proto(encoded: pb.RunSpecification) -> RunSpec:
 
 
 def record_to_proto(record: EpochRecord) -> pb.EpochRecord:
-    """An ended epoch. A byte count that its reporters drove above 64 bits is shown as the largest number."""
+    """An ended epoch."""
     return pb.EpochRecord(
         epoch=record.epoch,
         attempt=record.attempt,
@@ -251,9 +256,33 @@ def record_to_proto(record: EpochRecord) -> pb.EpochRecord:
         model_digest=record.model_digest,
         metrics=_metrics_to_proto(record.metrics),
         digests=[pb.NodeDigest(node_id=node_id, digest=digest) for node_id, digest in record.digests],
-        bytes_sent=min(record.bytes_sent, MAX_UINT64),
+        bytes_sent=record.bytes_sent,
         leader=record.leader,
         closed_at_ms=record.closed_at_ms,
         reason=record.reason,
         log_index=record.log_index,
     )
+
+
+def record_from_proto(encoded: pb.EpochRecord) -> EpochRecord:
+    """An ended epoch."""
+    return EpochRecord(
+        epoch=Epoch(encoded.epoch),
+        attempt=encoded.attempt,
+        outcome=encoded.outcome,
+        participants=nodes_from_proto(encoded.participants),
+        contributors=nodes_from_proto(encoded.contributors),
+        model_digest=encoded.model_digest,
+        digests=tuple([(NodeId(each.node_id), each.digest) for each in encoded.digests]),
+        metrics=_metrics_from_proto(encoded.metrics),
+        bytes_sent=encoded.bytes_sent,
+        leader=NodeId(encoded.leader),
+        closed_at_ms=encoded.closed_at_ms,
+        reason=encoded.reason,
+        log_index=encoded.log_index,
+    )
+
+
+def nodes_from_proto(encoded: Iterable[int]) -> tuple[NodeId, ...]:
+    """Node ids in their order. A snapshot has millions of them: they are not called on one by one."""
+    return cast("tuple[NodeId, ...]", tuple(encoded))

@@ -17,13 +17,14 @@ from raftgossip.cli import main as main_module
 from raftgossip.errors import AlreadyExists, ClusterUnreachable, ConfigError, StorageError, TransportError
 from tests.cli.conftest import Outcome
 
-COMMANDS = ("demo", "node", "gateway", "status", "members", "epochs", "leave")
+COMMANDS = ("demo", "node", "gateway", "status", "members", "leader", "epochs", "logs", "leave")
+LOWER_COMMANDS = ("members add", "members remove", "members promote", "leader transfer")
 Command = Callable[..., Outcome]
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", COMMANDS + LOWER_COMMANDS)
 def test_help_of_every_command_shows_an_example(command: Command, name: str) -> None:
-    outcome = command(name, "--help")
+    outcome = command(*name.split(), "--help")
     assert outcome.code == 0
     assert re.search(rf"Example:\s+raftgossip {name} ", outcome.out)
 
@@ -47,6 +48,18 @@ def test_version_is_told(command: Command) -> None:
         (("status", "--node", "host"), "'host' has no port"),
         (("status", "--node", "h:1", "--nonsense"), "--nonsense"),
         (("epochs", "--node", "h:1", "--last", "x"), "--last"),
+        (("members",), "--node"),
+        (("members", "ad"), "Did you mean 'add'"),
+        (("members", "add", "--node", "h:1"), "NODE_ID"),
+        (("members", "add", "4", "host", "--node", "h:1"), "'host' has no port"),
+        (("members", "add", "0", "host:1", "--node", "h:1"), "node id 0"),
+        (("members", "remove", "4"), "--node"),
+        (("members", "remove", "x", "--node", "h:1"), "NODE_ID"),
+        (("members", "promote", "4", "--node", "host"), "'host' has no port"),
+        (("leader",), "--node"),
+        (("leader", "transfer", "--to", "0", "--node", "h:1"), "node id 0"),
+        (("logs", "--node", "h:1", "--first", "0"), "--first"),
+        (("logs",), "--node"),
         (("gateway", "--port", "70000"), "--port"),
         (("gateway", "--log-level", "loud"), "--log-level"),
         (("--nonsense",), "--nonsense"),
@@ -118,9 +131,15 @@ def test_help_loads_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root, stdout=subprocess.DEVNULL)
 
 
-@pytest.mark.parametrize("name", ["status", "members", "epochs", "leave"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("status", "status --linearizable", "members", "epochs", "epochs --linearizable", "logs", "leave", "leader"),
+        *("leader transfer", "members add 4 h:1", "members remove 4", "members promote 4"),
+    ],
+)
 def test_a_silent_address_is_named_and_code_3(command: Command, dead_address: str, name: str) -> None:
-    outcome = command(name, "--node", dead_address)
+    outcome = command(*name.split(), "--node", dead_address)
     assert outcome.code == 3
     assert dead_address in outcome.complaint
     assert "raftgossip node" in outcome.complaint

@@ -4,104 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
-import grpc
 import pytest
 
+from raftgossip.errors import NoQuorum
 from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
-from raftgossip.wire.pb import grpc_comm_manager_pb2_grpc as pb_grpc
 from tests.cli.conftest import Outcome
+from tests.support.canned_peer import DIGEST, CannedPeer, serving
 
 Command = Callable[..., Outcome]
-DIGEST = bytes(range(32))
-
-
-class CannedPeer(pb_grpc.PeerServiceServicer):
-    """Node `node_id` of a cluster led by node 1; gives two epochs at a time."""
-
-    def __init__(self, node_id: int) -> None:
-        self.node_id = node_id
-        self.peers: list[pb.PeerStatus] = []
-        self.refusal = ""
-
-    def Status(self, request: pb.StatusRequest, context: grpc.ServicerContext) -> pb.StatusResponse:  # noqa: N802
-        return pb.StatusResponse(
-            cluster_id="rg-1",
-            node_id=self.node_id,
-            role="leader" if self.node_id == 1 else "follower",
-            term=2,
-            leader=1,
-            last_index=9,
-            peers=self.peers,
-            specification=pb.RunSpecification(task="Digits", algorithm="fedavg", topology="base", num_elements=10),
-            open_epoch=6,
-            open_attempt=2,
-            open_participants=[1, 2],
-            last_closed_epoch=5,
-            model_digest=DIGEST,
-            version="0.1.0",
-            phase="training",
-            metrics=[pb.Metric(name="accuracy", value=0.5), pb.Metric(name="loss", value=float("nan"))],
-        )
-
-    def FetchEpochs(  # noqa: N802
-        self, request: pb.FetchEpochsRequest, context: grpc.ServicerContext
-    ) -> pb.FetchEpochsResponse:
-        numbers = [number for number in range(1, 6) if number >= request.first_epoch][:2]
-        records = [
-            pb.EpochRecord(
-                epoch=number,
-                attempt=1,
-                outcome="closed",
-                contributors=[1, 2],
-                model_digest=DIGEST,
-                metrics=[pb.Metric(name="accuracy", value=0.1 * number)],
-                digests=[pb.NodeDigest(node_id=1, digest=DIGEST)],
-                closed_at_ms=1_700_000_000_000,
-            )
-            for number in numbers
-        ]
-        return pb.FetchEpochsResponse(epochs=records, last_epoch=5)
-
-    def Leave(self, request: pb.LeaveRequest, context: grpc.ServicerContext) -> pb.LeaveResponse:  # noqa: N802
-        if self.refusal:
-            context.abort(grpc.StatusCode.UNAVAILABLE, self.refusal)
-        return pb.LeaveResponse(message="node 2 left the cluster [red]\x1b[2J")
-
-
-@contextmanager
-def serving(peer: CannedPeer | None) -> Iterator[str]:
-    """Its address. None: a server that knows none of a peer's methods."""
-    with ThreadPoolExecutor(2) as threads:
-        server = grpc.server(threads)
-        port = server.add_insecure_port("127.0.0.1:0")
-        if peer is not None:
-            pb_grpc.add_PeerServiceServicer_to_server(peer, server)
-        server.start()
-        try:
-            yield f"127.0.0.1:{port}"
-        finally:
-            server.stop(None).wait()
 
 
 @pytest.fixture
-def follower() -> Iterator[str]:
+def pair() -> tuple[CannedPeer, CannedPeer]:
+    """Nodes 1 and 2 as `follower` serves them."""
+    return CannedPeer(1), CannedPeer(2)
+
+
+@pytest.fixture
+def follower(pair: tuple[CannedPeer, CannedPeer]) -> Iterator[str]:
     """The address of node 2, whose leader runs, too."""
-    leader, peer = CannedPeer(1), CannedPeer(2)
+    leader, peer = pair
     with serving(leader) as leader_address, serving(peer) as address:
         rows = [
-            pb.PeerStatus(
-                node_id=node_id,
-                host="127.0.0.1",
-                port=int(each.rpartition(":")[2]),
-                role="voter",
-                responsive=node_id == 1,
-                match_index=9,
-                metadata={"site": "[bold]Basel"},
-            )
-            for node_id, each in ((2, address), (1, leader_address))
+            peer.place(address, responsive=False, match_index=6, flow="probe", metadata={"site": "[bold]Basel"}),
+            leader.place(leader_address, responsive=True, metadata={"site": "[bold]Basel"}),
         ]
         leader.peers = peer.peers = rows
         yield address
@@ -124,6 +51,52 @@ def test_status_for_people_says_who_leads_and_what_is_open(command: Command, fol
     assert outcome.code == 0
     for words in ("2 (follower, training)", "node 1", "6, attempt 2: nodes 1, 2", "accuracy 0.5, loss -"):
         assert words in outcome.out
+
+
+def test_status_of_a_follower_has_the_lag_that_its_leader_tells_and_says_so(command: Command, follower: str) -> None:
+    document = json.loads(command("status", "--node", follower, "--json").out)
+    assert document["leader_asked"] == 1
+    assert {peer["node_id"]: (peer["lag"], peer["flow"]) for peer in document["peers"]} == {
+        1: (0, None),
+        2: (3, "probe"),
+    }
+    assert (document["first_index"], document["snapshot_index"], document["outgoing"]) == (3, 4, [1, 7])
+    shown = command("status", "--node", follower).out
+    assert "was told by the leader, node 1" in shown
+    for words in ("3 to 9, committed 9, applied 8", "up to 4", "voters before  1, 7"):
+        assert words in shown
+
+
+def test_status_of_a_follower_whose_leader_is_silent_has_no_lag(command: Command, dead_address: str) -> None:
+    peer = CannedPeer(2)
+    peer.peers = [CannedPeer(1).place(dead_address, responsive=True)]
+    with serving(peer) as address:
+        outcome = command("status", "--node", address, "--json")
+    assert outcome.code == 0
+    document = json.loads(outcome.out)
+    assert document["leader_asked"] is None
+    assert [(peer["lag"], peer["flow"]) for peer in document["peers"]] == [(None, None)]
+
+
+@pytest.mark.parametrize("name", ["status", "epochs"])
+def test_a_linearizable_answer_is_asked_for_only_where_it_was_wanted(
+    command: Command, follower: str, pair: tuple[CannedPeer, CannedPeer], name: str
+) -> None:
+    leader, peer = pair
+    assert command(name, "--node", follower, "--json").code == 0
+    assert peer.num_linearizable == 0
+    assert command(name, "--node", follower, "--json", "--linearizable").code == 0
+    assert (peer.num_linearizable, leader.num_linearizable) == (1, 0)
+
+
+@pytest.mark.parametrize("name", ["status", "epochs"])
+def test_a_linearizable_answer_without_a_majority_is_code_3(
+    command: Command, follower: str, pair: tuple[CannedPeer, CannedPeer], name: str
+) -> None:
+    pair[1].errors = [NoQuorum("no majority answered")]
+    outcome = command(name, "--node", follower, "--linearizable")
+    assert (outcome.code, outcome.out) == (3, "")
+    assert "no majority answered" in outcome.complaint
 
 
 def test_members_are_asked_of_the_leader_since_it_alone_knows_who_answers(command: Command, follower: str) -> None:

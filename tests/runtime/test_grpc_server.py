@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import grpc
 import numpy as np
 import pytest
 
 from raftgossip.core.raft.message import Message
-from raftgossip.errors import ConfigError, NotLeader, StorageError
-from raftgossip.ids import Address
-from raftgossip.runtime.grpc_server import MAX_MESSAGE_BYTES, MODEL_CHUNK_BYTES
+from raftgossip.errors import ConfigError, NoQuorum, NotLeader, StorageError
+from raftgossip.ids import Address, Incarnation, NodeId
+from raftgossip.runtime.grpc_server import LOG_LIMIT, MAX_MESSAGE_BYTES, MODEL_CHUNK_BYTES
+from raftgossip.runtime.service import PeerRow, StatusView
 from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
 from raftgossip.wire.raft_codec import frames_to_bytes
+from raftgossip.wire.status import LEADER_KEY
 from tests.support.fakes import STATUS
 from tests.support.golden import MESSAGES
 from tests.support.served_peer import ServedPeer, served_peer
 
-UNARY = ["Propose", "Join", "Leave", "FetchEpochs", "Status"]
+UNARY = [
+    *("Propose", "Join", "Leave", "FetchEpochs", "Status", "FetchLog", "ChangeMembers", "TransferLeadership"),
+]
 
 
 @pytest.fixture
@@ -67,6 +72,11 @@ def propose(cluster_id: str = "c1", envelope: bytes = b"e") -> bytes:
 def join(**changes: object) -> bytes:
     values: dict[str, object] = {"node_id": 4, "host": "10.0.0.4", "port": 7004, "incarnation": "a", **changes}
     return pb.JoinRequest(**values).SerializeToString()  # type: ignore[arg-type]
+
+
+def change(**changes: object) -> bytes:
+    values: dict[str, object] = {"action": "remove", "node_id": 4, **changes}
+    return pb.ChangeMembersRequest(**values).SerializeToString()  # type: ignore[arg-type]
 
 
 # --- refusals
@@ -150,6 +160,58 @@ def test_a_newcomer_with_an_impossible_address_is_an_invalid_argument(
     assert served.peer.asks == []
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"node_id": 0},
+        {"action": ""},
+        {"action": "Add"},
+        {"action": "add"},
+        {"action": "add", "host": "10.0.0.4", "port": 65536},
+    ],
+)
+def test_an_impossible_change_of_members_is_an_invalid_argument(
+    served: ServedPeer, channel: grpc.Channel, changes: dict[str, object]
+) -> None:
+    assert failure_of(channel, "ChangeMembers", change(**changes))[0] is grpc.StatusCode.INVALID_ARGUMENT
+    assert served.peer.orders == []
+
+
+@pytest.mark.parametrize(
+    ("method", "request_of"),
+    [("ChangeMembers", change), ("TransferLeadership", pb.TransferLeadershipRequest)],
+)
+def test_an_operator_may_name_the_cluster_and_must_not_name_another(
+    served: ServedPeer,
+    channel: grpc.Channel,
+    method: str,
+    request_of: Callable[..., bytes | pb.TransferLeadershipRequest],
+) -> None:
+    def encoded(cluster_id: str) -> bytes:
+        request = request_of(cluster_id=cluster_id)
+        return request if isinstance(request, bytes) else request.SerializeToString()
+
+    assert failure_of(channel, method, encoded("c2"))[0] is grpc.StatusCode.PERMISSION_DENIED
+    assert served.peer.orders == []
+    call(channel, method, encoded("c1"))
+    call(channel, method, encoded(""))
+    assert len(served.peer.orders) == 2
+
+
+@pytest.mark.parametrize("method", ["ChangeMembers", "TransferLeadership"])
+@pytest.mark.parametrize("leader", [3, None])
+def test_who_does_not_lead_names_the_leader_beside_its_refusal(
+    served: ServedPeer, channel: grpc.Channel, method: str, leader: int | None
+) -> None:
+    served.peer.error = NotLeader(leader)
+
+    with pytest.raises(grpc.RpcError) as caught:
+        call(channel, method, change() if method == "ChangeMembers" else b"")
+
+    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert (LEADER_KEY, str(leader or 0)) in tuple(caught.value.trailing_metadata() or ())
+
+
 def test_the_error_of_the_peer_reaches_the_caller_with_its_code(served: ServedPeer, channel: grpc.Channel) -> None:
     served.peer.error = NotLeader(3)
 
@@ -163,7 +225,7 @@ def test_a_bug_of_ours_is_internal_and_keeps_its_insides_to_itself(
     served: ServedPeer, channel: grpc.Channel, method: str
 ) -> None:
     served.peer.error = ZeroDivisionError("secret")
-    requests = {"Propose": propose(), "Join": join()}
+    requests = {"Propose": propose(), "Join": join(), "ChangeMembers": change()}
 
     code, details = failure_of(channel, method, requests.get(method, b""))
 
@@ -240,6 +302,83 @@ def test_status_brings_what_the_peer_says(channel: grpc.Channel) -> None:
     assert (answer.last_closed_epoch, answer.model_digest, answer.open_epoch) == (4, STATUS.model_digest, 0)
     assert [(metric.name, metric.value) for metric in answer.metrics] == [("loss", 0.5)]
     assert answer.specification.task == "toy"
+
+
+def test_status_brings_how_far_the_log_is_kept_and_how_peers_are_fed(
+    served: ServedPeer, channel: grpc.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = PeerRow(NodeId(3), Address("10.0.0.3", 7003), "voter", True, 5, Incarnation("a"), (), "snapshot")
+    view = replace(STATUS, first_index=4, snapshot_index=6, outgoing=(NodeId(1), NodeId(3)), peers=(row,))
+
+    async def status() -> StatusView:
+        return view
+
+    monkeypatch.setattr(served.peer, "status", status)
+    answer = pb.StatusResponse.FromString(call(channel, "Status", b""))
+
+    assert (answer.first_index, answer.snapshot_index, list(answer.outgoing)) == (4, 6, [1, 3])
+    assert [(peer.node_id, peer.match_index, peer.flow) for peer in answer.peers] == [(3, 5, "snapshot")]
+
+
+@pytest.mark.parametrize(
+    ("method", "request_of"), [("Status", pb.StatusRequest), ("FetchEpochs", pb.FetchEpochsRequest)]
+)
+def test_a_linearizable_answer_is_given_after_the_peer_caught_up_or_not_at_all(
+    served: ServedPeer,
+    channel: grpc.Channel,
+    method: str,
+    request_of: Callable[..., pb.StatusRequest | pb.FetchEpochsRequest],
+) -> None:
+    wanted = request_of(linearizable=True).SerializeToString()
+    call(channel, method, request_of(linearizable=False).SerializeToString())
+    assert served.peer.orders == []
+    call(channel, method, wanted)
+    assert served.peer.orders == [("catch up",)]
+
+    served.peer.error = NoQuorum("nobody answered")
+    assert failure_of(channel, method, wanted) == (grpc.StatusCode.UNAVAILABLE, "nobody answered")
+
+
+@pytest.mark.parametrize(("asked", "limit"), [(0, LOG_LIMIT), (7, 7), (LOG_LIMIT + 1, LOG_LIMIT)])
+def test_the_log_is_given_in_pages_with_its_bounds(
+    served: ServedPeer, channel: grpc.Channel, asked: int, limit: int
+) -> None:
+    request = pb.FetchLogRequest(first_index=5, limit=asked).SerializeToString()
+    answer = pb.FetchLogResponse.FromString(call(channel, "FetchLog", request))
+
+    assert served.peer.orders == [("log", 5, limit)]
+    assert (answer.first_index, answer.last_index, answer.commit_index, answer.applied_index) == (3, 9, 8, 7)
+    (entry,) = answer.entries
+    assert (entry.index, entry.term, entry.kind, entry.data_bytes) == (7, 2, "command", 30)
+    assert (entry.applied_at_ms, entry.summary) == (1_700_000_000_000, "OpenEpoch 7")
+
+
+@pytest.mark.parametrize(
+    ("changes", "order", "message"),
+    [
+        ({"action": "add", "host": "::1", "port": 7004}, ("add", 4, Address("::1", 7004)), "node 4 is in"),
+        ({"action": "remove"}, ("remove", 4), "node 4 is out"),
+        ({"action": "promote"}, ("promote", 4), "node 4 votes"),
+    ],
+)
+def test_a_change_of_members_is_handed_over_and_answered_with_a_sentence(
+    served: ServedPeer, channel: grpc.Channel, changes: dict[str, object], order: tuple[object, ...], message: str
+) -> None:
+    answer = pb.ChangeMembersResponse.FromString(call(channel, "ChangeMembers", change(**changes)))
+
+    assert served.peer.orders == [order]
+    assert answer.message == message
+
+
+@pytest.mark.parametrize(("target", "order", "leader"), [(0, None, 5), (3, 3, 3)])
+def test_a_transfer_names_its_target_or_leaves_it_to_the_leader(
+    served: ServedPeer, channel: grpc.Channel, target: int, order: int | None, leader: int
+) -> None:
+    request = pb.TransferLeadershipRequest(target=target).SerializeToString()
+    answer = pb.TransferLeadershipResponse.FromString(call(channel, "TransferLeadership", request))
+
+    assert served.peer.orders == [("transfer", order)]
+    assert (answer.leader, answer.term) == (leader, 4)
 
 
 def test_a_forwarded_command_is_handed_over_as_it_came(served: ServedPeer, channel: grpc.Channel) -> None:

@@ -1,93 +1,267 @@
-"""A Ready is performed in one order: persist, send, apply, answer; and every proposal gets exactly one answer."""
+"""A Ready is performed in one order: send what is prompt, persist, send, install, apply, report; and nothing waits for
+the disk that need not."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import random
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from raftgossip.core.epoch.command import AddPeer, Envelope, RemovePeer
+from raftgossip.core.raft.config import RaftConfig
 from raftgossip.core.raft.message import (
     Appended,
     Applied,
-    Configuration,
-    ConfigurationProposed,
     Entry,
     EntryKind,
     HardState,
-    Message,
     Persisted,
-    Proposed,
-    RaftEvent,
     Ready,
-    Refused,
-    VoteResponse,
+    SnapshotTaken,
 )
-from raftgossip.core.replica import Replica
-from raftgossip.errors import Busy, CommandRefused, NoQuorum, NotLeader, Oversized, RaftGossipError, StorageError
-from raftgossip.facts import Fact, LeaderKnown, RosterChanged
-from raftgossip.ids import Address, Incarnation, LogIndex, NodeId, Term
+from raftgossip.errors import NoQuorum, StorageError
+from raftgossip.facts import LeaderKnown, Notice
+from raftgossip.ids import LogIndex, NodeId, Term
 from raftgossip.runtime import raft_host
-from raftgossip.runtime.raft_host import MAX_COMMAND_BYTES, Outcome, RaftHost
-from raftgossip.wire.ledger_codec import envelope_to_bytes
-from tests.support.fakes import RecordingDisk, RecordingTransport
+from raftgossip.runtime.raft_host import MAX_APPLIED_TIMES, merge
+from raftgossip.runtime.store import MemoryStore, SqliteStore
+from tests.support.host_bench import HARD_STATE, VOTE, HostBench, entry, next_turn, received_snapshot, with_bench
 
-HARD_STATE = HardState(Term(3), NodeId(1), LogIndex(0))
-VOTE = Message(NodeId(1), NodeId(2), Term(3), VoteResponse(True))
 LEADER = LeaderKnown(NodeId(1), Term(3))
 
 
-def command(node_id: int, sequence: int = 1) -> bytes:
-    add = AddPeer(NodeId(node_id), Address("10.0.0.4", 7004), Incarnation("a"), owner="o")
-    return envelope_to_bytes(Envelope(f"{node_id}/a", sequence, 1, add))
+# --- the order
 
 
-def entry(index: int, data: bytes, term: int = 3, kind: EntryKind = EntryKind.COMMAND) -> Entry:
-    return Entry(LogIndex(index), Term(term), kind, data)
+def test_a_ready_is_sent_as_far_as_it_may_then_saved_then_sent_then_applied_then_reported() -> None:
+    entries = (entry(1, b"!one"), entry(2))
+    prompt, after = replace(VOTE, receiver=NodeId(5)), VOTE
 
-
-class Bench:
-    """A host between a recording disk, a recording network and a real replica; `journal` is what happened, in order."""
-
-    def __init__(self, disk: ThreadPoolExecutor) -> None:
-        self.journal: list[object] = []
-        self.submitted: list[RaftEvent] = []
-        self.accepts = True
-        self.store = RecordingDisk(self.journal)
-        self.replica = Replica()
-        self.host = RaftHost(
-            self.store, disk, RecordingTransport(self.journal), self.replica, self._on_facts, self._on_facts
+    async def story(bench: HostBench) -> None:
+        ready = Ready(
+            HARD_STATE,
+            None,
+            entries,
+            prompt_messages=(prompt,),
+            messages=(after,),
+            committed=entries[:1],
+            facts=(LEADER,),
         )
-        self.host.connect(self._submit)
+        assert await bench.perform(ready) == [Persisted(LogIndex(2)), Applied(LogIndex(1))]
 
-    def _on_facts(self, facts: Sequence[Fact]) -> None:
-        self.journal.append(("facts", tuple(facts), len(self.replica.ledger.view().roster)))
+    first, saved, last, reported = with_bench(story).journal
 
-    def _submit(self, event: RaftEvent) -> bool:
-        if self.accepts:
-            self.submitted.append(event)
-        return self.accepts
-
-    def propose(self, group: asyncio.TaskGroup, data: bytes, timeout_ms: int = 20_000) -> asyncio.Task[object]:
-        """Start a proposal; its answer, be it an error, is the task's result."""
-        return group.create_task(_answer(self.host.propose(data, timeout_ms)))
+    assert first == ("send", prompt)
+    assert saved[:4] == ("save", HARD_STATE, entries, None)  # type: ignore[index]
+    assert last == ("send", after)
+    assert reported == ("facts", (Notice("!one"), LEADER), 1)
 
 
-async def _answer(asked: Awaitable[Outcome]) -> Outcome | RaftGossipError:
-    try:
-        return await asked
-    except RaftGossipError as error:
-        return error
+def test_the_disk_is_written_in_its_own_thread() -> None:
+    async def story(bench: HostBench) -> None:
+        await bench.perform(Ready(HARD_STATE, entries=(entry(1),)))
+
+    (saved,) = with_bench(story).journal
+
+    assert str(saved[4]).startswith("disk")  # type: ignore[index]
 
 
-def with_bench(story: Callable[[Bench], Awaitable[None]]) -> Bench:
-    """Run a story on an event loop with one disk thread."""
+def test_a_ready_without_anything_for_the_disk_is_finished_at_once() -> None:
+    async def story(bench: HostBench) -> None:
+        ready = Ready(messages=(VOTE,), committed=(entry(1),))
+        assert list(bench.host.perform(ready)) == [Applied(LogIndex(1))]
 
-    async def main() -> Bench:
-        with ThreadPoolExecutor(1, thread_name_prefix="disk") as disk:
-            bench = Bench(disk)
+    assert with_bench(story).steps() == ["send", "facts"]
+
+
+def test_a_hard_state_alone_is_saved_before_the_vote_is_sent() -> None:
+    async def story(bench: HostBench) -> None:
+        bench.host.perform(Ready(HARD_STATE, messages=(VOTE,), facts=(LEADER,)))
+        await bench.until(lambda: "facts" in bench.steps())
+        assert bench.fed == [], "there is nothing that the core waits for"
+
+    assert with_bench(story).steps() == ["save", "send", "facts"]
+
+
+def test_committed_entries_are_applied_in_order_and_reported_even_when_they_say_nothing() -> None:
+    async def story(bench: HostBench) -> None:
+        kinds = (EntryKind.NOOP, EntryKind.COMMAND, EntryKind.CONFIGURATION)
+        committed = tuple(entry(place, b"!c", kind=kind) for place, kind in enumerate(kinds, start=1))
+        assert await bench.perform(Ready(committed=committed)) == [Applied(LogIndex(3))]
+        assert await bench.perform(Ready(committed=(entry(4, kind=EntryKind.NOOP),))) == [Applied(LogIndex(4))]
+
+    assert with_bench(story).journal == [("facts", (Notice("!c"),), 1), ("facts", (), 1)]
+
+
+def test_facts_of_entries_that_were_committed_before_this_start_are_told_apart() -> None:
+    async def story(bench: HostBench) -> None:
+        await bench.perform(Ready(committed=tuple(entry(place, b"!%d" % place) for place in (1, 2, 3))))
+
+    journal = with_bench(story, replay_until=2).journal
+
+    assert journal == [("replayed", (Notice("!1"), Notice("!2")), 3), ("facts", (Notice("!3"),), 3)]
+
+
+# --- several Readys at once
+
+
+def test_what_is_prompt_leaves_while_the_disk_hangs() -> None:
+    async def story(bench: HostBench) -> None:
+        bench.store.open.clear()
+        bench.host.perform(Ready(HARD_STATE, entries=(entry(1),)))
+        for _ in range(3):
+            bench.host.perform(Ready(prompt_messages=(VOTE,)))
+        assert bench.steps() == ["send"] * 3
+
+    with_bench(story)
+
+
+def test_what_waits_behind_a_save_keeps_its_place() -> None:
+    async def story(bench: HostBench) -> None:
+        bench.store.open.clear()
+        bench.host.perform(Ready(HARD_STATE, entries=(entry(1),)))
+        assert list(bench.host.perform(Ready(messages=(VOTE,), committed=(entry(1, b"!one"),)))) == []
+        await next_turn()
+        assert bench.journal == []
+        bench.store.open.set()
+        await bench.until(lambda: bench.fed == [Persisted(LogIndex(1)), Applied(LogIndex(1))])
+
+    assert with_bench(story).steps() == ["save", "send", "facts"]
+
+
+def test_readys_that_wait_for_the_disk_share_a_save() -> None:
+    async def story(bench: HostBench) -> None:
+        bench.store.open.clear()
+        for place in range(1, 5):
+            state = replace(HARD_STATE, commit_index=LogIndex(place))
+            bench.host.perform(Ready(state, entries=(entry(place),), messages=(replace(VOTE, term=Term(place)),)))
+        bench.store.open.set()
+        await bench.until(lambda: len(bench.fed) == 4)
+        assert bench.fed == [Persisted(LogIndex(place)) for place in range(1, 5)], "one for each Ready"
+
+    bench = with_bench(story)
+
+    first, second = (step for step in bench.journal if step[0] == "save")  # type: ignore[index]
+    assert first[1:3] == (replace(HARD_STATE, commit_index=LogIndex(1)), (entry(1),))
+    assert second[1:3] == (replace(HARD_STATE, commit_index=LogIndex(4)), (entry(2), entry(3), entry(4)))
+    assert bench.steps() == ["save", "send", "save", "send", "send", "send"]
+
+
+def test_a_ready_that_needs_no_disk_does_not_wait_for_the_save_behind_it() -> None:
+    async def story(bench: HostBench) -> None:
+        bench.store.open.clear()
+        bench.host.perform(Ready(HARD_STATE, entries=(entry(1),)))
+        bench.host.perform(Ready(committed=(entry(1, b"!one"),)))
+        bench.host.perform(Ready(HARD_STATE, entries=(entry(2),)))
+        bench.store.open.set()
+        await bench.until(lambda: Persisted(LogIndex(2)) in bench.fed)
+        assert bench.fed == [Persisted(LogIndex(1)), Applied(LogIndex(1)), Persisted(LogIndex(2))]
+
+    with_bench(story)
+
+
+def test_when_too_much_waits_messages_are_dropped_but_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(raft_host, "MAX_UNFINISHED", 2)
+
+    async def story(bench: HostBench) -> None:
+        bench.store.open.clear()
+        for ready in (Ready(HARD_STATE, entries=(entry(1),)), Ready(messages=(VOTE,)), Ready(messages=(VOTE,))):
+            bench.host.perform(ready)
+        bench.host.perform(Ready(messages=(VOTE,), committed=(entry(1),)))
+        bench.store.open.set()
+        await bench.until(lambda: Applied(LogIndex(1)) in bench.fed)
+
+    assert with_bench(story).steps() == ["save", "send", "send", "facts"]
+
+
+# --- one transaction for several Readys
+
+
+def random_readys(rng: random.Random) -> list[Ready]:
+    """A log that grows, and is cut now and then; with snapshots of its own and received ones."""
+    readys, last_index, base_index = [], 0, 0
+    for step in range(12):
+        snapshot, entries = None, ()
+        kind = rng.choice(("entries", "entries", "cut", "own", "received", "state"))
+        if kind == "received":
+            last_index = base_index = last_index + rng.randint(1, 3)
+            snapshot = received_snapshot(last_index, b"state")
+        elif kind == "own" and last_index > base_index:
+            base_index = rng.randint(base_index + 1, last_index)
+            snapshot = replace(received_snapshot(base_index, b"own %d" % step), is_received=False)
+        elif kind in ("entries", "cut"):
+            first = rng.randint(base_index + 1, last_index + 1) if kind == "cut" else last_index + 1
+            entries = tuple(entry(first + place, b"%d" % step, term=step) for place in range(rng.randint(1, 3)))
+            last_index = entries[-1].index
+        state = HardState(Term(step), None, LogIndex(0)) if rng.random() < 0.5 else None
+        readys.append(Ready(state, snapshot, entries))
+    return readys
+
+
+def test_merged_saves_leave_on_the_disk_what_single_ones_leave_there() -> None:
+    for seed in range(300):
+        readys = random_readys(random.Random(seed))
+        alone, merged, left, num_saves = MemoryStore(), MemoryStore(), list(readys), 0
+        for ready in readys:
+            alone.save(ready.hard_state, ready.entries, ready.snapshot)
+        while left:
+            transaction = merge(left)
+            merged.save(transaction.hard_state, transaction.entries, transaction.snapshot)
+            del left[: transaction.num_readys]
+            num_saves += 1
+        assert merged.load() == alone.load(), f"seed {seed}"
+        assert num_saves <= 1 + sum(ready.snapshot is not None for ready in readys), f"seed {seed}"
+
+
+def test_merged_entries_of_which_the_later_replace_the_earlier_are_right_in_a_file(tmp_path: Path) -> None:
+    cut = [
+        Ready(HARD_STATE, entries=(entry(1), entry(2), entry(3))),
+        Ready(entries=(entry(2, b"b", term=4),)),
+        Ready(entries=(entry(1, b"c", term=5), entry(2, b"c", term=5))),
+    ]
+    store = SqliteStore(tmp_path / "raft.sqlite")
+    transaction = merge(cut)
+    store.save(transaction.hard_state, transaction.entries, transaction.snapshot)
+
+    assert store.load().entries == (entry(1, b"c", term=5), entry(2, b"c", term=5))
+    assert transaction.num_readys == 3
+    store.close()
+
+
+# --- failures
+
+
+def test_a_failed_save_ends_the_host_and_nothing_is_acknowledged_afterwards() -> None:
+    async def story(bench: HostBench) -> None:
+        bench.store.broken = True
+        running = bench.host.run()
+        async with asyncio.TaskGroup() as group:
+            waiting = bench.ask(group, bench.host.propose(b"a", 20_000))
+            await next_turn()
+            own = (Appended(1, LogIndex(1), Term(3)),)
+            bench.host.perform(Ready(HARD_STATE, None, (entry(1),), (), (VOTE,), (entry(1),), own, facts=(LEADER,)))
+            with pytest.raises(StorageError, match="disk is full"):
+                await running
+            bench.host.perform(Ready(messages=(VOTE,), committed=(entry(1),)))
+        assert isinstance(waiting.result(), NoQuorum)
+        with pytest.raises(NoQuorum, match="stopped"):
+            await bench.host.propose(b"a", 20_000)
+
+    bench = with_idle_bench(story)
+
+    assert bench.journal == [] and bench.fed == []
+    assert bench.machine.commands == []
+
+
+def with_idle_bench(story) -> HostBench:  # type: ignore[no-untyped-def]
+    """A bench on which the story itself runs the host."""
+
+    async def main() -> HostBench:
+        with ThreadPoolExecutor(1) as disk:
+            bench = HostBench(disk, RaftConfig(), 0)
             async with asyncio.timeout(20):
                 await story(bench)
             return bench
@@ -95,271 +269,136 @@ def with_bench(story: Callable[[Bench], Awaitable[None]]) -> Bench:
     return asyncio.run(main())
 
 
-def kinds(bench: Bench) -> list[object]:
-    return [step[0] for step in bench.journal if isinstance(step, tuple)]
-
-
-async def next_turn() -> None:
-    """Let every task that can go on do so once."""
-    await asyncio.sleep(0)
-
-
-# --- the order
-
-
-def test_a_ready_is_saved_then_sent_then_applied_then_reported() -> None:
-    entries = (entry(1, command(4)), entry(2, command(5)))
-
-    async def story(bench: Bench) -> None:
-        ready = Ready(HARD_STATE, entries, (VOTE, VOTE), entries[:1], facts=(LEADER,))
-        assert await bench.host.perform(ready) == [Persisted(LogIndex(2)), Applied(LogIndex(1))]
-
-    bench = with_bench(story)
-
-    saved, *sent, reported = bench.journal
-    assert saved[:3] == ("save", HARD_STATE, entries)  # type: ignore[index]
-    assert sent == [("send", VOTE), ("send", VOTE)]
-    assert reported == ("facts", (RosterChanged(NodeId(4), present=True), LEADER), 1)
-
-
-def test_the_disk_is_written_in_its_own_thread() -> None:
-    async def story(bench: Bench) -> None:
-        await bench.host.perform(Ready(HARD_STATE))
-
-    (saved,) = with_bench(story).journal
-
-    assert str(saved[3]).startswith("disk")  # type: ignore[index]
-
-
-def test_a_failed_save_is_raised_and_nothing_is_sent_applied_or_reported() -> None:
-    entries = (entry(1, command(4)),)
-
-    async def story(bench: Bench) -> None:
-        bench.store.broken = True
+def test_who_waits_when_the_host_is_cancelled_hears_of_it() -> None:
+    async def story(bench: HostBench) -> None:
         async with asyncio.TaskGroup() as group:
-            waiting = bench.propose(group, command(4))
-            await next_turn()
-            with pytest.raises(StorageError, match="disk is full"):
-                await bench.host.perform(
-                    Ready(HARD_STATE, entries, (VOTE,), entries, (Appended(1, LogIndex(1), Term(3)),), facts=(LEADER,))
+            running = group.create_task(bench.host.run())
+            asked = [
+                bench.ask(group, request)
+                for request in (
+                    bench.host.propose(b"a", 20_000),
+                    bench.host.read(20_000),
+                    bench.host.transfer(None, 20_000),
                 )
-            assert not waiting.done()
-            waiting.cancel()
+            ]
+            await next_turn()
+            running.cancel()
+        assert [type(task.result()) for task in asked] == [NoQuorum] * 3
+
+    with_idle_bench(story)
+
+
+# --- snapshots
+
+
+def test_a_received_snapshot_is_saved_and_installed_before_what_follows_it() -> None:
+    async def story(bench: HostBench) -> None:
+        bench.store.open.clear()
+        bench.host.perform(Ready(HARD_STATE, entries=(entry(1),)))
+        bench.host.perform(Ready(snapshot=received_snapshot(7, b"x,y"), messages=(VOTE,)))
+        bench.host.perform(Ready(entries=(entry(8, b"!z"),)))
+        bench.host.perform(Ready(committed=(entry(8, b"!z"),)))
+        bench.store.open.set()
+        await bench.until(lambda: Applied(LogIndex(8)) in bench.fed)
+        assert bench.machine.commands == [b"x", b"y", b"!z"]
+        assert bench.fed == [Persisted(LogIndex(1)), Persisted(LogIndex(8)), Applied(LogIndex(8))]
 
     bench = with_bench(story)
 
-    assert bench.journal == []
-    assert bench.replica.ledger.view().roster == ()
+    assert bench.steps() == ["save", "save", "send", "facts", "facts"]
+    assert bench.journal[1][2:4] == ((entry(8, b"!z"),), received_snapshot(7, b"x,y"))  # type: ignore[index]
+    assert bench.journal[3:] == [("facts", (Notice("restored 2"),), 2), ("facts", (Notice("!z"),), 3)]
 
 
-def test_a_ready_without_state_or_entries_does_not_touch_the_disk() -> None:
-    async def story(bench: Bench) -> None:
-        assert await bench.host.perform(Ready(messages=(VOTE,))) == []
+def test_a_received_snapshot_that_cannot_be_read_ends_the_host_and_leaves_the_disk_as_it_is() -> None:
+    async def story(bench: HostBench) -> None:
+        bench.host.perform(Ready(HARD_STATE, snapshot=received_snapshot(7, b"?"), messages=(VOTE,)))
+        with pytest.raises(StorageError, match="snapshot of log entry 7 cannot be read: another version's state"):
+            await bench.host.run()
 
-    assert kinds(with_bench(story)) == ["send"]
-
-
-def test_a_hard_state_alone_is_saved_before_the_vote_is_sent() -> None:
-    async def story(bench: Bench) -> None:
-        assert await bench.host.perform(Ready(HARD_STATE, messages=(VOTE,))) == []
-
-    assert kinds(with_bench(story)) == ["save", "send"]
+    assert with_idle_bench(story).journal == []
 
 
-def test_committed_entries_are_applied_in_order_and_reported_even_when_they_say_nothing() -> None:
-    async def story(bench: Bench) -> None:
-        committed = (
-            entry(1, b"", kind=EntryKind.NOOP),
-            entry(2, command(4)),
-            entry(3, b"1|", kind=EntryKind.CONFIGURATION),
-        )
-        assert await bench.host.perform(Ready(committed=committed)) == [Applied(LogIndex(3))]
-        assert await bench.host.perform(Ready(committed=(entry(4, b"", kind=EntryKind.NOOP),))) == [
-            Applied(LogIndex(4))
-        ]
+@pytest.mark.parametrize("config", [RaftConfig(snapshot_entries=3), RaftConfig(snapshot_bytes=6)])
+def test_a_snapshot_is_taken_when_enough_was_applied(config: RaftConfig) -> None:
+    async def story(bench: HostBench) -> None:
+        await bench.perform(Ready(committed=(entry(1, b"aa"), entry(2, b"bb"))))
+        await bench.perform(Ready(committed=(entry(3, b"cc"),)))
+        await bench.until(lambda: bool(bench.fed))
+        assert bench.fed == [SnapshotTaken(LogIndex(3), b"aa,bb,cc")]
+        await bench.perform(Ready(committed=(entry(4, b"dd"), entry(5, b"ee"))))
+        await bench.perform(Ready(committed=(entry(6, b"ff"),)))
+        await bench.until(lambda: len(bench.fed) == 2)
+        assert bench.fed[1] == SnapshotTaken(LogIndex(6), b"aa,bb,cc,dd,ee,ff")
 
-    assert with_bench(story).journal == [("facts", (RosterChanged(NodeId(4), present=True),), 1), ("facts", (), 1)]
-
-
-# --- proposals
+    with_bench(story, config)
 
 
-def test_a_proposal_is_answered_with_what_the_ledger_said_once_it_is_applied() -> None:
-    async def story(bench: Bench) -> None:
-        async with asyncio.TaskGroup() as group:
-            good, bad = bench.propose(group, command(4)), bench.propose(group, envelope_to_bytes(REMOVE_UNKNOWN))
-            await next_turn()
-            assert bench.submitted == [Proposed(1, command(4)), Proposed(2, envelope_to_bytes(REMOVE_UNKNOWN))]
-            entries = (entry(1, command(4)), entry(2, envelope_to_bytes(REMOVE_UNKNOWN)))
-            appended = (Appended(1, LogIndex(1), Term(3)), Appended(2, LogIndex(2), Term(3)))
-            await bench.host.perform(Ready(HARD_STATE, entries, appended=appended))
-            await next_turn()
-            assert not good.done() and not bad.done(), "what is appended is not yet committed"
-            await bench.host.perform(Ready(committed=entries))
-        applied, refused = good.result(), bad.result()
-        assert isinstance(applied, Outcome) and applied.index == 1 and applied.result.accepted
-        assert isinstance(refused, Outcome) and refused.index == 2 and not refused.result.accepted
-        assert refused.result.reason
+def test_the_loop_and_the_disk_go_on_while_a_snapshot_is_encoded_and_no_other_is_begun() -> None:
+    async def story(bench: HostBench) -> None:
+        bench.machine.encoding.clear()
+        for place in range(1, 6):
+            await bench.perform(Ready(HARD_STATE, entries=(entry(place),), committed=(entry(place, b"%d" % place),)))
+        assert not any(isinstance(event, SnapshotTaken) for event in bench.fed)
+        bench.machine.encoding.set()
+        await bench.until(lambda: SnapshotTaken(LogIndex(2), b"1,2") in bench.fed)
+        await bench.perform(Ready(committed=(entry(6, b"6"),)))
+        await bench.until(lambda: SnapshotTaken(LogIndex(6), b"1,2,3,4,5,6") in bench.fed)
 
-    with_bench(story)
+    bench = with_bench(story, RaftConfig(snapshot_entries=2))
+
+    assert sum(isinstance(event, SnapshotTaken) for event in bench.fed) == 2
 
 
-REMOVE_UNKNOWN = Envelope("9/a", 1, 1, RemovePeer(NodeId(9)))
+def test_a_received_snapshot_counts_as_the_last_one() -> None:
+    async def story(bench: HostBench) -> None:
+        bench.host.perform(Ready(HARD_STATE, snapshot=received_snapshot(100, b"x"), facts=(LEADER,)))
+        await bench.until(lambda: "facts" in bench.steps())
+        await bench.perform(Ready(committed=(entry(101),)))
+        await bench.perform(Ready(committed=(entry(102, b"b"),)))
+        await bench.until(lambda: bool(bench.fed))
+        assert bench.fed == [SnapshotTaken(LogIndex(102), b"x,a,b")]
+
+    with_bench(story, RaftConfig(snapshot_entries=2))
 
 
-def test_a_proposal_that_is_appended_and_committed_in_one_ready_is_answered() -> None:
-    async def story(bench: Bench) -> None:
-        async with asyncio.TaskGroup() as group:
-            asked = bench.propose(group, command(4))
-            await next_turn()
-            entries = (entry(1, command(4)),)
-            await bench.host.perform(
-                Ready(HARD_STATE, entries, committed=entries, appended=(Appended(1, LogIndex(1), Term(3)),))
-            )
-        assert isinstance(asked.result(), Outcome)
-
-    with_bench(story)
+# --- when an entry was applied
 
 
-def test_a_proposal_whose_place_another_leader_took_hears_no_quorum() -> None:
-    async def story(bench: Bench) -> None:
-        async with asyncio.TaskGroup() as group:
-            asked = bench.propose(group, command(4))
-            await next_turn()
-            await bench.host.perform(Ready(appended=(Appended(1, LogIndex(1), Term(3)),)))
-            await bench.host.perform(Ready(committed=(entry(1, command(5), term=4),)))
-        assert isinstance(asked.result(), NoQuorum)
-        assert "overwrote" in str(asked.result())
-
-    with_bench(story)
+def apply_at(bench: HostBench, wall_ms: int, *committed: Entry) -> None:
+    bench.wall_ms = wall_ms
+    bench.host.perform(Ready(committed=committed))
 
 
-@pytest.mark.parametrize(
-    ("reason", "kind"),
-    [("not_leader", NotLeader), ("busy", Busy), ("change_pending", CommandRefused), ("invalid", CommandRefused)],
-)
-def test_a_refused_proposal_hears_why(reason: str, kind: type[RaftGossipError]) -> None:
-    async def story(bench: Bench) -> None:
-        async with asyncio.TaskGroup() as group:
-            asked = bench.propose(group, command(4))
-            await next_turn()
-            await bench.host.perform(Ready(refused=(Refused(1, reason, NodeId(2)),)))
-        error = asked.result()
-        assert type(error) is kind
-        assert not isinstance(error, NotLeader) or error.leader == 2
+def test_it_is_known_when_an_entry_was_applied() -> None:
+    async def story(bench: HostBench) -> None:
+        apply_at(bench, 111, entry(1), entry(2))
+        apply_at(bench, 222, entry(3))
+        apply_at(bench, 333, entry(4), entry(5))
+        times = [bench.host.applied_at_ms(LogIndex(index)) for index in range(7)]
+        assert times == [0, 0, 0, 222, 333, 333, 0], "1 and 2 were applied before this start"
+
+    with_bench(story, replay_until=2)
+
+
+def test_when_an_entry_was_applied_is_forgotten_after_a_while() -> None:
+    async def story(bench: HostBench) -> None:
+        apply_at(bench, 111, entry(1))
+        apply_at(bench, 222, entry(2))
+        for index in range(3, MAX_APPLIED_TIMES + 2):
+            apply_at(bench, 333, entry(index))
+        assert [bench.host.applied_at_ms(LogIndex(index)) for index in (1, 2, 3)] == [0, 222, 333]
+        assert len(bench.host._applied_times) <= MAX_APPLIED_TIMES + 1
 
     with_bench(story)
 
 
-def test_a_proposal_that_nobody_confirms_ends_at_its_time() -> None:
-    async def story(bench: Bench) -> None:
-        with pytest.raises(NoQuorum, match="within 30 ms; it may still commit"):
-            await bench.host.propose(command(4), 30)
+def test_when_what_a_snapshot_covers_was_applied_is_unknown() -> None:
+    async def story(bench: HostBench) -> None:
+        apply_at(bench, 111, entry(1))
+        bench.host.perform(Ready(HARD_STATE, snapshot=received_snapshot(5, b"x"), facts=(LEADER,)))
+        await bench.until(lambda: any(LEADER in step[1] for step in bench.journal if step[0] == "facts"))  # type: ignore[index]
+        apply_at(bench, 222, entry(6))
+        assert [bench.host.applied_at_ms(LogIndex(index)) for index in (1, 3, 5, 6)] == [0, 0, 0, 222]
 
     with_bench(story)
-
-
-def test_an_answer_that_comes_after_the_time_harms_nobody() -> None:
-    async def story(bench: Bench) -> None:
-        with pytest.raises(NoQuorum):
-            await bench.host.propose(command(4), 1)
-        await bench.host.perform(Ready(appended=(Appended(1, LogIndex(1), Term(3)),)))
-        assert await bench.host.perform(Ready(committed=(entry(1, command(4)),))) == [Applied(LogIndex(1))]
-        await bench.host.perform(Ready(refused=(Refused(1, "busy", None),)))
-
-    with_bench(story)
-
-
-def test_a_cancelled_proposal_is_forgotten() -> None:
-    async def story(bench: Bench) -> None:
-        async with asyncio.TaskGroup() as group:
-            asked = bench.propose(group, command(4))
-            await next_turn()
-            asked.cancel()
-        assert asked.cancelled()
-        assert bench.host._waiting == {}
-        await bench.host.perform(
-            Ready(committed=(entry(1, command(4)),), appended=(Appended(1, LogIndex(1), Term(3)),))
-        )
-
-    with_bench(story)
-
-
-def test_a_full_mailbox_refuses_a_proposal_and_forgets_it() -> None:
-    async def story(bench: Bench) -> None:
-        bench.accepts = False
-        with pytest.raises(Busy, match="mailbox"):
-            await bench.host.propose(command(4), 20_000)
-        assert bench.host._waiting == {}
-
-    with_bench(story)
-
-
-def test_too_many_waiting_proposals_refuse_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(raft_host, "MAX_PENDING", 3)
-
-    async def story(bench: Bench) -> None:
-        async with asyncio.TaskGroup() as group:
-            waiting = [bench.propose(group, command(node_id)) for node_id in range(1, 4)]
-            await next_turn()
-            with pytest.raises(Busy, match="3 proposals wait"):
-                await bench.host.propose(command(9), 20_000)
-            for task in waiting:
-                task.cancel()
-
-    assert len(with_bench(story).submitted) == 3
-
-
-def test_a_command_that_no_follower_could_receive_is_refused_before_it_is_appended() -> None:
-    # Above gRPC's limit an entry would be sent and refused for ever, and no later one could commit.
-    async def story(bench: Bench) -> None:
-        with pytest.raises(Oversized, match=str(MAX_COMMAND_BYTES + 1)):
-            await bench.host.propose(bytes(MAX_COMMAND_BYTES + 1), 20_000)
-
-    assert with_bench(story).submitted == []
-
-
-def test_a_change_of_the_configuration_is_answered_when_it_is_in_force() -> None:
-    configuration = Configuration((NodeId(1), NodeId(2)))
-
-    async def story(bench: Bench) -> None:
-        async with asyncio.TaskGroup() as group:
-            asked = group.create_task(bench.host.change_configuration(configuration, 20_000))
-            await next_turn()
-            assert bench.submitted == [ConfigurationProposed(1, configuration)]
-            place = entry(1, configuration.encode(), kind=EntryKind.CONFIGURATION)
-            await bench.host.perform(Ready(HARD_STATE, (place,), appended=(Appended(1, LogIndex(1), Term(3)),)))
-            await bench.host.perform(Ready(committed=(place,)))
-        assert asked.result().index == 1 and asked.result().result.accepted
-
-    with_bench(story)
-
-
-def test_a_committed_command_that_nobody_can_read_is_refused_by_all_alike() -> None:
-    async def story(bench: Bench) -> None:
-        async with asyncio.TaskGroup() as group:
-            asked = bench.propose(group, b"\xff")
-            await next_turn()
-            place = entry(1, b"\xff")
-            await bench.host.perform(Ready(committed=(place,), appended=(Appended(1, LogIndex(1), Term(3)),)))
-        outcome = asked.result()
-        assert isinstance(outcome, Outcome) and not outcome.result.accepted
-        assert "undecodable" in outcome.result.reason
-
-    with_bench(story)
-
-
-def test_a_repeated_command_is_answered_twice_and_applied_once() -> None:
-    async def story(bench: Bench) -> None:
-        async with asyncio.TaskGroup() as group:
-            asked = [bench.propose(group, command(4)), bench.propose(group, command(4))]
-            await next_turn()
-            entries = (entry(1, command(4)), entry(2, command(4)))
-            appended = (Appended(1, LogIndex(1), Term(3)), Appended(2, LogIndex(2), Term(3)))
-            await bench.host.perform(Ready(HARD_STATE, entries, committed=entries, appended=appended))
-        outcomes = [task.result() for task in asked]
-        assert [outcome.result.accepted for outcome in outcomes if isinstance(outcome, Outcome)] == [True, True]
-
-    bench = with_bench(story)
-
-    assert bench.journal[-1] == ("facts", (RosterChanged(NodeId(4), present=True),), 1)

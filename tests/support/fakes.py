@@ -1,15 +1,16 @@
-"""Small stand-ins: a peer behind the gRPC server, a disk, a network, and a call's context."""
+"""Small stand-ins: a peer behind the gRPC server, a disk, a network, a state machine, and a call's context."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from raftgossip.core.epoch.command import EpochRecord
-from raftgossip.core.raft.message import Entry, HardState, Message
+from raftgossip.core.raft.message import Entry, HardState, Message, SnapshotSave
 from raftgossip.errors import NotFound, RaftGossipError, StorageError
-from raftgossip.ids import Address, NodeId
+from raftgossip.facts import Fact, Notice
+from raftgossip.ids import Address, LogIndex, NodeId
 from raftgossip.runtime.service import JoinAnswer, JoinAsk, ProposeAnswer, StatusView
 from raftgossip.runtime.store import StoredLog
 from raftgossip.update import FloatVector
@@ -126,19 +127,29 @@ class FakeContext:
 
 
 class RecordingDisk:
-    """Satisfies `Storage`: writes down what it is told; fails when `broken`."""
+    """Satisfies `Storage`: writes down what it is told; fails when `broken`, and hangs while `open` is clear."""
 
     def __init__(self, journal: list[object]) -> None:
         self.broken = False
+        self.open = threading.Event()
+        self.open.set()
         self._journal = journal
 
     def load(self) -> StoredLog:
-        return StoredLog(None, ())
+        return StoredLog(None, None, ())
 
-    def save(self, hard_state: HardState | None, entries: Sequence[Entry]) -> None:
+    def save(
+        self,
+        hard_state: HardState | None,
+        entries: Sequence[Entry],
+        snapshot: SnapshotSave | None = None,
+        meta: Mapping[str, str] | None = None,
+    ) -> None:
+        if not self.open.wait(20):
+            raise AssertionError("the test never let the disk go on")
         if self.broken:
             raise StorageError("the disk is full")
-        self._journal.append(("save", hard_state, tuple(entries), threading.current_thread().name))
+        self._journal.append(("save", hard_state, tuple(entries), snapshot, threading.current_thread().name))
 
     def get_meta(self, key: str) -> str | None:
         return None
@@ -158,3 +169,38 @@ class RecordingTransport:
 
     def send(self, message: Message) -> None:
         self._journal.append(("send", message))
+
+
+class ListMachine:
+    """A state machine that keeps its commands. The result is how many there are; one that begins with `!` is a fact."""
+
+    def __init__(self) -> None:
+        self.commands: list[bytes] = []
+        self.encoding = threading.Event()
+        """Cleared, it makes the encoding of a snapshot hang."""
+        self.encoding.set()
+
+    def apply(self, index: LogIndex, data: bytes) -> tuple[int, Sequence[Fact]]:
+        self.commands.append(data)
+        return len(self.commands), (Notice(data.decode()),) if data.startswith(b"!") else ()
+
+    def capture(self) -> Callable[[], bytes]:
+        held = tuple(self.commands)
+
+        def encode() -> bytes:
+            if not self.encoding.wait(20):
+                raise AssertionError("the test never let the encoding go on")
+            return b",".join(held)
+
+        return encode
+
+    def restore(self, data: bytes) -> Callable[[], Sequence[Fact]]:
+        if data.startswith(b"?"):
+            raise ValueError("another version's state")
+        commands = data.split(b",")
+
+        def install() -> Sequence[Fact]:
+            self.commands = commands
+            return (Notice(f"restored {len(commands)}"),)
+
+        return install

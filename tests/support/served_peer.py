@@ -7,17 +7,54 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from raftgossip.ids import Address
+from raftgossip.ids import Address, LogIndex, NodeId, Term
 from raftgossip.runtime.exchange import ExchangeHub
 from raftgossip.runtime.grpc_server import PeerServer
+from raftgossip.runtime.service import LeaderAnswer, LogRow, LogView
 from tests.support.fakes import FakePeer
+
+
+class OperatedPeer(FakePeer):
+    """A `FakePeer` that operators can ask, too: keeps in `orders` what they want."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.orders: list[tuple[object, ...]] = []
+
+    async def catch_up_for_read(self) -> None:
+        await self._order("catch up")
+
+    async def log(self, first: int, limit: int) -> LogView:
+        await self._order("log", first, limit)
+        row = LogRow(LogIndex(7), Term(2), "command", 30, 1_700_000_000_000, "OpenEpoch 7")
+        return LogView((row,), LogIndex(3), LogIndex(9), LogIndex(8), LogIndex(7))
+
+    async def add_member(self, node_id: NodeId, address: Address) -> str:
+        await self._order("add", node_id, address)
+        return f"node {node_id} is in"
+
+    async def remove_member(self, node_id: NodeId) -> str:
+        await self._order("remove", node_id)
+        return f"node {node_id} is out"
+
+    async def promote_member(self, node_id: NodeId) -> str:
+        await self._order("promote", node_id)
+        return f"node {node_id} votes"
+
+    async def transfer_leadership(self, target: NodeId | None) -> LeaderAnswer:
+        await self._order("transfer", target)
+        return LeaderAnswer(target or NodeId(5), Term(4))
+
+    async def _order(self, *order: object) -> None:
+        await self._come()
+        self.orders.append(order)
 
 
 class ServedPeer:
     """`server` answers at `address` what `peer` says; `loop` is where the peer's coroutines run."""
 
     def __init__(self, port: int, cluster_id: str) -> None:
-        self.peer = FakePeer()
+        self.peer = OperatedPeer()
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="peer-loop")
         self._hub = ExchangeHub(lambda node_id: None)

@@ -9,9 +9,12 @@ import pytest
 from raftgossip.wire.ledger_codec import envelope_from_bytes, envelope_to_bytes, specification_from_proto
 from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
 from raftgossip.wire.raft_codec import frame_from_bytes, frames_to_bytes
+from raftgossip.wire.snapshot_codec import snapshot_from_bytes, snapshot_to_bytes
 from raftgossip.wire.update_codec import ExchangeHeader, encode_end
 from tests.support.golden import ENVELOPES, HEADER, MESSAGES, SPECIFICATION
+from tests.wire.golden_snapshots import LATER_MESSAGES, STATES
 
+_MESSAGES = {**MESSAGES, **LATER_MESSAGES}
 _LINES = Path(__file__).with_name("golden_v1.txt").read_text().splitlines()
 GOLDEN = {
     (kind, name): bytes.fromhex(text) for kind, name, text in (line.split() for line in _LINES if line[:1] != "#")
@@ -23,13 +26,14 @@ def names(kind: str) -> list[str]:
 
 
 def test_every_kind_of_message_and_command_is_frozen() -> None:
-    assert set(names("frame")) == set(MESSAGES)
+    assert set(names("frame")) == set(_MESSAGES)
     assert set(names("envelope")) == set(ENVELOPES)
+    assert set(names("snapshot")) == set(STATES)
 
 
 @pytest.mark.parametrize("name", names("frame"))
 def test_an_old_raft_frame_still_decodes(name: str) -> None:
-    assert frame_from_bytes(GOLDEN["frame", name]) == ("c1", (MESSAGES[name],))
+    assert frame_from_bytes(GOLDEN["frame", name]) == ("c1", (_MESSAGES[name],))
 
 
 @pytest.mark.parametrize("name", names("envelope"))
@@ -49,7 +53,7 @@ def test_an_old_exchange_header_still_decodes() -> None:
 
 @pytest.mark.parametrize("name", names("frame"))
 def test_an_old_version_can_read_the_raft_frames_of_this_one(name: str) -> None:
-    assert list(frames_to_bytes("c1", [MESSAGES[name]])) == [GOLDEN["frame", name]]
+    assert list(frames_to_bytes("c1", [_MESSAGES[name]])) == [GOLDEN["frame", name]]
 
 
 @pytest.mark.parametrize("name", [name for name in names("envelope") if name != "add_peer"])
@@ -60,3 +64,14 @@ def test_an_old_version_can_read_the_envelopes_of_this_one(name: str) -> None:
 
 def test_an_old_version_can_read_the_end_record_of_this_one() -> None:
     assert encode_end(76, b"h" * 32) == GOLDEN["end", "exchange"]
+
+
+@pytest.mark.parametrize("name", names("snapshot"))
+def test_an_old_snapshot_still_decodes(name: str) -> None:
+    assert snapshot_from_bytes(GOLDEN["snapshot", name]) == STATES[name]
+
+
+@pytest.mark.parametrize("name", names("snapshot"))
+def test_a_state_of_an_old_version_has_the_same_bytes_still(name: str) -> None:
+    # Else nodes of both versions in one cluster would send each other parts that do not fit together.
+    assert snapshot_to_bytes(STATES[name]) == GOLDEN["snapshot", name]

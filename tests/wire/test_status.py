@@ -45,6 +45,7 @@ CODES = {
     "NoQuorum": "UNAVAILABLE",
     "ClusterUnreachable": "UNAVAILABLE",
     "StorageError": "DATA_LOSS",
+    "StorageFull": "RESOURCE_EXHAUSTED",
     "TransportError": "UNAVAILABLE",
     "DeadlineExceeded": "DEADLINE_EXCEEDED",
     "TrainingFailed": "INTERNAL",

@@ -32,6 +32,8 @@ from raftgossip.ids import MAX_NODE_ID, Epoch, LogIndex, NodeId
 CLOSED = "closed"
 FAILED = "failed"
 
+UNCLAIMED = ""
+"""The owner of a peer that an operator added before it came: whoever comes first under its id becomes the owner."""
 MAX_ROSTER = 10_000
 """Peers that a roster may hold; more are refused."""
 MAX_DEPARTED = 10_000
@@ -221,7 +223,7 @@ class Ledger:
         if known is None and len(self._roster) >= MAX_ROSTER:
             return f"the roster is full: it holds {MAX_ROSTER} peers"
         owner = known.owner if known is not None else self._departed.get(node_id, command.owner)
-        if owner != command.owner:
+        if owner not in (UNCLAIMED, command.owner):
             # Also for the departed: their vote may still count in the Raft configuration.
             return f"node id {node_id} belongs to another state directory; choose another id"
         entry = RosterEntry(node_id, command.address, command.incarnation, command.metadata, command.owner)

@@ -632,6 +632,114 @@ class NodeDigest(_message.Message):
     digest: bytes
     def __init__(self, node_id: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
 
+class LedgerSnapshot(_message.Message):
+    __slots__ = ("version", "applied_index", "specification", "initial_digest", "roster", "departed", "open_epoch", "records", "sessions")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_INDEX_FIELD_NUMBER: _ClassVar[int]
+    SPECIFICATION_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ROSTER_FIELD_NUMBER: _ClassVar[int]
+    DEPARTED_FIELD_NUMBER: _ClassVar[int]
+    OPEN_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    SESSIONS_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    applied_index: int
+    specification: RunSpecification
+    initial_digest: bytes
+    roster: _containers.RepeatedCompositeFieldContainer[RosterPeer]
+    departed: _containers.RepeatedCompositeFieldContainer[DepartedPeer]
+    open_epoch: OpenEpochSnapshot
+    records: _containers.RepeatedScalarFieldContainer[bytes]
+    sessions: _containers.RepeatedCompositeFieldContainer[ClientSession]
+    def __init__(self, version: _Optional[int] = ..., applied_index: _Optional[int] = ..., specification: _Optional[_Union[RunSpecification, _Mapping]] = ..., initial_digest: _Optional[bytes] = ..., roster: _Optional[_Iterable[_Union[RosterPeer, _Mapping]]] = ..., departed: _Optional[_Iterable[_Union[DepartedPeer, _Mapping]]] = ..., open_epoch: _Optional[_Union[OpenEpochSnapshot, _Mapping]] = ..., records: _Optional[_Iterable[bytes]] = ..., sessions: _Optional[_Iterable[_Union[ClientSession, _Mapping]]] = ...) -> None: ...
+
+class RosterPeer(_message.Message):
+    __slots__ = ("node_id", "host", "port", "incarnation", "metadata", "owner")
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    node_id: int
+    host: str
+    port: int
+    incarnation: str
+    metadata: _containers.RepeatedCompositeFieldContainer[NamedText]
+    owner: str
+    def __init__(self, node_id: _Optional[int] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., incarnation: _Optional[str] = ..., metadata: _Optional[_Iterable[_Union[NamedText, _Mapping]]] = ..., owner: _Optional[str] = ...) -> None: ...
+
+class NamedText(_message.Message):
+    __slots__ = ("name", "text")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    text: str
+    def __init__(self, name: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
+
+class DepartedPeer(_message.Message):
+    __slots__ = ("node_id", "owner")
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    node_id: int
+    owner: str
+    def __init__(self, node_id: _Optional[int] = ..., owner: _Optional[str] = ...) -> None: ...
+
+class OpenEpochSnapshot(_message.Message):
+    __slots__ = ("epoch", "attempt", "first_participants", "participants", "plan_digest", "leader", "reports", "bytes_sent", "exact", "lost", "repeated_whole")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    FIRST_PARTICIPANTS_FIELD_NUMBER: _ClassVar[int]
+    PARTICIPANTS_FIELD_NUMBER: _ClassVar[int]
+    PLAN_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    LEADER_FIELD_NUMBER: _ClassVar[int]
+    REPORTS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_SENT_FIELD_NUMBER: _ClassVar[int]
+    EXACT_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    REPEATED_WHOLE_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    attempt: int
+    first_participants: _containers.RepeatedScalarFieldContainer[int]
+    participants: _containers.RepeatedScalarFieldContainer[int]
+    plan_digest: bytes
+    leader: int
+    reports: _containers.RepeatedCompositeFieldContainer[ReportEpoch]
+    bytes_sent: int
+    exact: bool
+    lost: _containers.RepeatedScalarFieldContainer[int]
+    repeated_whole: bool
+    def __init__(self, epoch: _Optional[int] = ..., attempt: _Optional[int] = ..., first_participants: _Optional[_Iterable[int]] = ..., participants: _Optional[_Iterable[int]] = ..., plan_digest: _Optional[bytes] = ..., leader: _Optional[int] = ..., reports: _Optional[_Iterable[_Union[ReportEpoch, _Mapping]]] = ..., bytes_sent: _Optional[int] = ..., exact: bool = ..., lost: _Optional[_Iterable[int]] = ..., repeated_whole: bool = ...) -> None: ...
+
+class EndedEpoch(_message.Message):
+    __slots__ = ("record", "same_digests")
+    RECORD_FIELD_NUMBER: _ClassVar[int]
+    SAME_DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    record: EpochRecord
+    same_digests: bool
+    def __init__(self, record: _Optional[_Union[EpochRecord, _Mapping]] = ..., same_digests: bool = ...) -> None: ...
+
+class ClientSession(_message.Message):
+    __slots__ = ("client", "floor", "answers")
+    CLIENT_FIELD_NUMBER: _ClassVar[int]
+    FLOOR_FIELD_NUMBER: _ClassVar[int]
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    client: str
+    floor: int
+    answers: _containers.RepeatedCompositeFieldContainer[RememberedAnswer]
+    def __init__(self, client: _Optional[str] = ..., floor: _Optional[int] = ..., answers: _Optional[_Iterable[_Union[RememberedAnswer, _Mapping]]] = ...) -> None: ...
+
+class RememberedAnswer(_message.Message):
+    __slots__ = ("sequence", "accepted", "reason")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    accepted: bool
+    reason: str
+    def __init__(self, sequence: _Optional[int] = ..., accepted: bool = ..., reason: _Optional[str] = ...) -> None: ...
+
 class ProposeRequest(_message.Message):
     __slots__ = ("cluster_id", "envelope", "forwarded")
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]

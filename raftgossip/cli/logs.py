@@ -1,0 +1,56 @@
+"""`raftgossip logs`: what stands in a peer's log."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Annotated
+
+import typer
+
+from raftgossip.cli.options import JsonOption, NodeOption
+
+LastOption = Annotated[int, typer.Option("--last", min=1, help="Show so many of the newest.")]
+FirstOption = Annotated[
+    int | None, typer.Option("--first", min=1, help="Show from this index on, instead of the newest.")
+]
+FollowOption = Annotated[bool, typer.Option("--follow", help="Go on with new ones as they are applied, until Ctrl-C.")]
+
+
+def logs(
+    node: NodeOption,
+    as_json: JsonOption = False,
+    last: LastOption = 20,
+    first: FirstOption = None,
+    follow: FollowOption = False,
+) -> None:
+    """Show the entries of a peer's log: index, term, kind, size, when that peer applied it, and what it does.
+
+    Entries that a snapshot covers may be gone. With --follow, JSON has one entry a line.
+
+    \b
+    Example:
+      raftgossip logs --node 10.0.0.7:7001 --last 5
+      raftgossip logs --node 10.0.0.7:7001 --first 100 --json
+      raftgossip logs --node 10.0.0.7:7001 --follow
+    """
+    from raftgossip.cli.operator import ask_log, follow_log, peer_at
+    from raftgossip.cli.output import make_console, print_json
+    from raftgossip.cli.tables import log_heading, log_line, log_view
+
+    with peer_at(node) as client, suppress(KeyboardInterrupt):
+        console = make_console()
+        if not follow:
+            document = ask_log(client, first, last)
+            if as_json:
+                print_json(document)
+            else:
+                console.print(log_view(document, first))
+            return
+        start = first if first is not None else max(1, client.log(0, 1).applied_index - last + 1)
+        if not as_json:
+            console.print(log_heading(), style="bold")
+        for entry in follow_log(client, start):
+            if as_json:
+                print_json(entry, indent=None)
+            else:
+                console.print(log_line(entry), markup=False)
