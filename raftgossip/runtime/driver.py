@@ -111,5 +111,8 @@ class Driver(Generic[Event, Ready]):
 
     def _perform_all(self, now_ms: int) -> None:
         while (ready := self._core.ready()) is not None:
-            for event in self._perform(ready):
+            events = self._perform(ready)
+            if not events:
+                return  # a Ready is all that must happen now, so there is no other
+            for event in events:
                 self._core.handle(event, now_ms)

@@ -21,21 +21,21 @@ MAX_FUNCTION_LINES = 60
 MAX_HOUSE_LINES = 24_000
 FOLDER_CEILINGS = {
     "raftgossip": 500,  # the vocabulary: the files that lie directly in the package
-    "raftgossip/core": 4_200,
-    "raftgossip/core/raft": 2_200,
+    "raftgossip/core": 4_400,
+    "raftgossip/core/raft": 2_750,
     "raftgossip/core/gossip": 900,
-    "raftgossip/core/epoch": 1_250,
+    "raftgossip/core/epoch": 1_450,
     "raftgossip/topology": 700,
     "raftgossip/trust": 900,
-    "raftgossip/wire": 1_000,
-    "raftgossip/runtime": 2_400,
+    "raftgossip/wire": 1_250,
+    "raftgossip/runtime": 3_800,
     "raftgossip/learning": 4_000,
-    "raftgossip/peer": 2_400,
-    "raftgossip/sim": 1_800,
+    "raftgossip/peer": 2_950,
+    "raftgossip/sim": 2_350,
     "raftgossip/observe": 3_500,
     "raftgossip/edge": 1_500,
     "raftgossip/adapters": 800,
-    "raftgossip/cli": 2_200,
+    "raftgossip/cli": 2_750,
     "gateway": 1_900,
 }
 

@@ -166,6 +166,10 @@ class RaftNode:
         """What is true now."""
         return status_of(self._state, self._roles.leadership)
 
+    def entries(self, first: LogIndex, last: LogIndex) -> Sequence[Entry]:
+        """The entries from `first`, which is not compacted, to `last`, for operators; the log reaches that far."""
+        return self._state.log.span(first, last)
+
     def check_invariants(self) -> None:
         """Assert what the class promises; for tests and the simulator."""
         self._state.check_invariants()
