@@ -72,13 +72,13 @@ def _always(*_: object) -> bool:
     return True
 
 
-def _hard_state_without_vote(node: RaftNode, has_promise: bool, has_entries: bool) -> HardState | None:
-    saved = _take_hard_state(node, has_promise, has_entries)
+def _hard_state_without_vote(node: RaftNode, has_promise: bool, entries: Any) -> HardState | None:
+    saved = _take_hard_state(node, has_promise, entries)
     return replace(saved, voted_for=None) if saved is not None else None
 
 
-def _hard_state_with_entries_only(node: RaftNode, has_promise: bool, has_entries: bool) -> HardState | None:
-    return _take_hard_state(node, has_promise, has_entries) if has_entries else None
+def _hard_state_with_entries_only(node: RaftNode, has_promise: bool, entries: Any) -> HardState | None:
+    return _take_hard_state(node, has_promise, entries) if entries else None
 
 
 def _committable_by_counting(leadership: Leadership, state: RaftState) -> LogIndex:

@@ -58,6 +58,9 @@ MAX_TERM_JUMP = 1_000_000
 """No cluster holds so many elections while a node is away: such a term is a mistake, and taking it over would use up
 the numbers for good."""
 
+COMMIT_SAVE_MS = 50
+"""The commit index is saved along with entries no more often than this."""
+
 
 class RaftNode:
     """One node's Raft: a `Core` of `RaftEvent` and `Ready`. Invariants: those of its parts."""
@@ -82,6 +85,7 @@ class RaftNode:
         self._state = state = RaftState(node_id, Log(entries, *base), now_ms=now_ms)
         self._effects = Effects(node_id)
         self._saved = hard_state or HardState(Term(0), None, LogIndex(0))
+        self._commit_save_due_ms = now_ms
         committed, changed = membership.restore(state, self._saved, snapshot)
         self._effects.committed.extend(committed)
         if changed is not None:
@@ -157,9 +161,11 @@ class RaftNode:
             self._effects.reads.append(ReadGranted(request_id, state.commit_index))
         entries = state.log.take_unsaved()
         has_promise = (state.term, state.voted_for) != (self._saved.term, self._saved.voted_for)
-        # Nothing that a leader says promises more than its term and vote, which its first durable entry is behind.
-        is_prompt = leadership is not None and state.log.term_at(state.log.durable_index) == state.term
-        hard_state = self._take_hard_state(has_promise, bool(entries))
+        # Nothing that a leader says promises more than its term and vote. They are durable if anybody answered with a
+        # vote, which is asked for after they were saved, or if an entry of the term is.
+        is_durable = state.term in (state.elected_term, state.log.term_at(state.log.durable_index))
+        is_prompt = leadership is not None and is_durable
+        hard_state = self._take_hard_state(has_promise, entries)
         return self._effects.take(hard_state, entries, is_prompt=is_prompt and not has_promise)
 
     def status(self) -> RaftStatus:
@@ -175,18 +181,23 @@ class RaftNode:
         self._state.check_invariants()
         self._roles.check_invariants()
 
-    def _take_hard_state(self, has_promise: bool, has_entries: bool) -> HardState | None:
+    def _take_hard_state(self, has_promise: bool, entries: tuple[Entry, ...]) -> HardState | None:
         """The hard state, if it has to be saved.
 
         A commit index that moved alone costs no write. It goes along with entries, so that a restart need not wait for
-        a leader to know what is committed.
+        a leader to know what is committed; under load only now and then, since it costs every commit a little, but
+        always with a configuration: so the one before that is known to be committed (thesis section 4.1).
         """
         state = self._state
-        current = HardState(state.term, state.voted_for, state.commit_index)
-        if not has_promise and (not has_entries or current == self._saved):
-            return None
-        self._saved = current
-        return current
+        if not has_promise:
+            if not entries or state.commit_index == self._saved.commit_index:
+                return None
+            has_change = any(entry.kind is EntryKind.CONFIGURATION for entry in entries)
+            if state.now_ms < self._commit_save_due_ms and not has_change:
+                return None
+        self._saved = HardState(state.term, state.voted_for, state.commit_index)
+        self._commit_save_due_ms = state.now_ms + COMMIT_SAVE_MS
+        return self._saved
 
     def _note_changes(self) -> None:
         """Report role and leader if they changed, compared with what was reported last."""

@@ -202,6 +202,8 @@ class Roles:
         assert isinstance(response, VoteResponse)
         if self._state.role is not Role.CANDIDATE or self._tally is None or message.term != self._state.term:
             return
+        if response.granted:
+            self._state.elected_term = message.term
         self._tally.record(message.sender, response.granted)
         self._on_answer_counted()
 

@@ -35,6 +35,8 @@ class RaftState:
     """Durable: the latest term this node has seen."""
     voted_for: NodeId | None = None
     """Durable: who got this node's vote in `term`."""
+    elected_term: Term = Term(0)
+    """The newest term in which another node voted for this one: so it was durable when that was asked."""
     commit_index: LogIndex = LogIndex(0)
     """The newest entry known to be committed. Saved along with entries; see `HardState.commit_index` for why."""
     applied_index: LogIndex = LogIndex(0)
