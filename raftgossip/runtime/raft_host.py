@@ -91,7 +91,7 @@ def merge(readys: Iterable[Ready]) -> Transaction:
     snapshot begins a transaction, since a snapshot deletes entries, and what precedes it must be there by then.
     """
     num_readys, hard_state, snapshot = 0, None, None
-    entries: Sequence[Entry] = ()
+    entries: list[Entry] = []
     for ready in readys:
         if ready.snapshot is not None:
             if num_readys:
@@ -101,10 +101,8 @@ def merge(readys: Iterable[Ready]) -> Transaction:
         if ready.hard_state is not None:
             hard_state = ready.hard_state
         if entries and ready.entries:
-            num_kept = max(0, ready.entries[0].index - entries[0].index)
-            entries = [*entries[:num_kept], *ready.entries]
-        elif ready.entries:
-            entries = ready.entries
+            del entries[max(0, ready.entries[0].index - entries[0].index) :]
+        entries.extend(ready.entries)
     return Transaction(num_readys, hard_state, entries, snapshot)
 
 
@@ -378,6 +376,9 @@ class RaftHost(Generic[ResultT]):
             facts.extend(install())
             self._note_installed(ready.snapshot.snapshot.last_index)
         for appended in ready.appended:
+            replaced = self._places.get(appended.index)
+            if replaced is not None:
+                self._overwritten(replaced)
             self._places[appended.index] = appended
         if ready.committed:
             self._apply(ready.committed, facts)
@@ -437,7 +438,7 @@ class RaftHost(Generic[ResultT]):
 
     def _overwritten(self, appended: Appended) -> None:
         for waiting in (self._proposals, self._changes):
-            waiting.fail(appended.request_id, NoQuorum("another leader overwrote the proposal; repeat it"))
+            waiting.fail(appended.request_id, NoQuorum("another leader overwrote it, or a snapshot covers it; repeating it is safe"))
 
     def _refuse(self, refused: Refused) -> None:
         error = _refusal(refused)
@@ -472,7 +473,7 @@ def _refusal(refused: Refused) -> RaftGossipError:
         case "transferring":
             return Busy("the leadership is being handed over; retry at the next leader")
         case "transfer_failed":
-            return NoQuorum("the node that should take over did not in time; this one leads on")
+            return CommandRefused("the node that should take over did not in time; this one leads on")
         case "no_successor":
             return CommandRefused("no other voter answers, so nobody can take over")
         case "change_pending":

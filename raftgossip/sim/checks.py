@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from raftgossip.core.raft.message import (
+    AppendRequest,
     AppendResponse,
     Configuration,
     Entry,
@@ -75,7 +76,7 @@ class Checks:
         self._disks = disks
         self._seen: dict[NodeId, _Seen] = {}
         self._leaders: dict[Term, NodeId] = {}
-        self._contents: dict[tuple[int, Term], tuple[Entry, Term]] = {}
+        self._contents: dict[tuple[int, Term], tuple[Entry, Term | None]] = {}
         self._committed: list[Entry] = []
         self._committed_in: dict[Term, int] = {}
         self._configurations: list[tuple[int, Configuration]] = []
@@ -163,9 +164,16 @@ class Checks:
             pending = [index for index, _ in seen.configurations if index > seen.commit_index]
             assert len(pending) <= 1, f"one change at a time (4.1): leader {node_id} has {pending} uncommitted"
 
+    def saved(self, ready: Ready) -> None:
+        """A Ready came to a disk: from now on its entries can be met again."""
+        if ready.entries:
+            self._note_entries(ready.entries, None)
+
     def sent(self, message: Message) -> None:
         """A message leaves its sender: what it promises must be on the sender's disk."""
         disk, body = self._disks[message.sender], message.body
+        if isinstance(body, AppendRequest) and body.entries:
+            self._note_entries(body.entries, body.previous_term)
         if isinstance(body, PreVoteRequest | PreVoteResponse):
             return
         assert message.term <= disk.term, f"node {message.sender} speaks in term {message.term}, saved: {disk.term}"
@@ -209,7 +217,6 @@ class Checks:
         if seen.leads is not None and not any(isinstance(fact, RoleChanged) for fact in ready.facts):
             assert first == len(seen.terms) + 1, f"leader append-only: leader {node_id} replaces its entry {first}"
         assert first > seen.commit_index, f"node {node_id} replaces the committed entry {first}"
-        self._note_entries(ready.entries, seen.terms[first - 2] if first > 1 else Term(0))
         seen.terms[first - 1 :] = [entry.term for entry in ready.entries]
         seen.note_configurations(ready.entries)
 
@@ -230,12 +237,19 @@ class Checks:
         seen.commit_index = index
         seen.configurations = [(index, snapshot.configuration)]
 
-    def _note_entries(self, entries: Sequence[Entry], previous_term: Term) -> None:
-        """Log matching (3.5): an index and a term have one content and one predecessor, for ever."""
+    def _note_entries(self, entries: Sequence[Entry], previous_term: Term | None) -> None:
+        """Log matching (3.5): an index and a term have one content and one predecessor, for ever.
+
+        What a node handed out for saving but lost in a crash before it told anybody does not count. `previous_term`:
+        of the entry before the first; None: not known.
+        """
         for entry in entries:
-            known = self._contents.setdefault((entry.index, entry.term), (entry, previous_term))
-            assert known == (entry, previous_term), (
-                f"log matching: {entry} follows term {previous_term}, elsewhere it is {known}"
+            known, before = self._contents.setdefault((entry.index, entry.term), (entry, previous_term))
+            if before is None and previous_term is not None:
+                self._contents[entry.index, entry.term] = known, previous_term
+                before = previous_term
+            assert known == entry and (previous_term is None or before == previous_term), (
+                f"log matching: {entry} follows term {previous_term}, elsewhere it is {known} and follows {before}"
             )
             previous_term = entry.term
 

@@ -205,6 +205,7 @@ class World:
         num_saved = self._rng.randint(0, len(machine.writing))
         for ready in list(machine.writing)[:num_saved]:
             machine.disk.save(ready.hard_state, ready.entries, ready.snapshot)
+            self._checks.saved(ready)
         self.note("crash", machine.node_id, num_saved, len(machine.writing))
         self._num_crashes += 1
         machine.die()
@@ -300,7 +301,7 @@ class World:
 
     def _fsync_delay_ms(self) -> int:
         if not self._is_calm and self._rng.random() < self.knobs.slow_fsync:
-            return self.knobs.config.election_max_ms
+            return self._pick((1, self.knobs.outage_ms + self.knobs.config.election_max_ms))
         return self._pick(self.knobs.fsync_ms)
 
     def _synced(self, machine: Machine, life: int) -> None:
@@ -313,6 +314,7 @@ class World:
             return
         ready = machine.writing.popleft()
         machine.disk.save(ready.hard_state, ready.entries, ready.snapshot)
+        self._checks.saved(ready)
         self._perform(machine, ready)
         while machine.writing:
             if machine.writing[0].needs_disk:

@@ -225,7 +225,10 @@ class Ledger:
         owner = known.owner if known is not None else self._departed.get(node_id, command.owner)
         if owner not in (UNCLAIMED, command.owner):
             # Also for the departed: their vote may still count in the Raft configuration.
-            return f"node id {node_id} belongs to another state directory; choose another id"
+            return (
+                f"node id {node_id} is bound to the state directory that it first came with; "
+                "start it with that one, or choose another id"
+            )
         entry = RosterEntry(node_id, command.address, command.incarnation, command.metadata, command.owner)
         if entry == known:
             return ()

@@ -43,8 +43,8 @@ class RaftConfig:
     """Of a snapshot in one message. Small, since heartbeats queue behind it."""
     snapshot_bytes_per_s: int = 64 << 20
     """A leader sends a snapshot to one follower no faster than this."""
-    max_snapshot_bytes: int = 1 << 30
-    """A follower refuses a larger snapshot: it is held in memory."""
+    max_snapshot_bytes: int = 1 << 29
+    """A follower refuses a larger snapshot: it is held in memory. Stores hold just under 10**9 bytes."""
     lease_drift_percent: int = 0
     """0: every linearizable read asks a majority. Above: a leader answers alone while a majority heard it recently
     enough, which is right only if no node's clock runs more than this faster or slower than real time (thesis section

@@ -28,6 +28,8 @@ class Log:
         self._durable_index = self._taken_index = self.last_index
         self._out: deque[LogIndex] = deque()
         """The last index of each batch that is on its way to the disk, or lower if the batch was cut since."""
+        self._out_since_ms: deque[int] = deque()
+        """When each of them was handed out."""
 
     @property
     def base_index(self) -> LogIndex:
@@ -120,17 +122,24 @@ class Log:
         self._out = deque([LogIndex(0)] * len(self._out))
         self._durable_index = self._taken_index = base_index
 
-    def take_unsaved(self) -> tuple[Entry, ...]:
+    def take_unsaved(self, now_ms: int) -> tuple[Entry, ...]:
         """The entries that were never handed out; from now on they count as handed out."""
         entries = tuple(self._entries[self._taken_index - self._base_index :])
         if entries:
             self._taken_index = entries[-1].index
             self._out.append(self._taken_index)
+            self._out_since_ms.append(now_ms)
         return entries
+
+    @property
+    def oldest_out_ms(self) -> int | None:
+        """When the oldest batch that is not durable yet was handed out; None: all are."""
+        return self._out_since_ms[0] if self._out_since_ms else None
 
     def persisted(self) -> None:
         """The oldest batch that was handed out is on disk; what was cut off it meanwhile counts for nothing."""
         self._durable_index = max(self._durable_index, self._out.popleft())
+        self._out_since_ms.popleft()
 
     def _limit_marks(self, index: LogIndex) -> None:
         """Nothing behind `index` is handed out or durable any more, also once it stands there again."""

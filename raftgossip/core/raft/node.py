@@ -159,7 +159,7 @@ class RaftNode:
             self._ask_leader()
         for request_id in self._reads.take_granted(state.commit_index):
             self._effects.reads.append(ReadGranted(request_id, state.commit_index))
-        entries = state.log.take_unsaved()
+        entries = state.log.take_unsaved(state.now_ms)
         has_promise = (state.term, state.voted_for) != (self._saved.term, self._saved.voted_for)
         # Nothing that a leader says promises more than its term and vote. They are durable if anybody answered with a
         # vote, which is asked for after they were saved, or if an entry of the term is.
@@ -318,7 +318,7 @@ class RaftNode:
         taken = Snapshot.of(index, term, state.configuration_at(index), data)
         base_index = LogIndex(max(state.log.base_index, index - self._config.snapshot_trailing))
         if leadership is not None:
-            base_index = max(state.log.base_index, leadership.compactable_index(base_index))
+            base_index = max(state.log.base_index, leadership.compactable_index(base_index, state))
         state.take_snapshot(taken, base_index)
         self._effects.snapshot = SnapshotSave(taken, state.log.base_index, state.log.base_term, is_received=False)
 
@@ -367,7 +367,7 @@ class RaftNode:
                 self._effects.refuse(request_id, "busy", state.leader)
         elif state.leader is None:
             self._effects.refuse(request_id, "not_leader", None)
-        elif self._reads.num_waiting >= MAX_WAITING:
+        elif len(self._reads.fresh) >= MAX_WAITING:
             self._effects.refuse(request_id, "busy", state.leader)
         else:
             self._reads.fresh.append(request_id)
@@ -439,6 +439,7 @@ class RaftNode:
         assert isinstance(request, AppendRequest)
         if not replication.is_well_formed(request, message.term) or not self._accepts_leader(message):
             return
+        self._incoming.forget_up_to(state.commit_index)
         response = replication.accept_append(state, request)
         self._effects.send(message.sender, state.term, response)
         if response.success:

@@ -56,6 +56,8 @@ class Progress:
     """The last index and the size of each message with entries that is out, in order."""
     inflight_bytes: int = 0
     transfer: Outgoing | None = None
+    pin_index: LogIndex | None = None
+    """It got, or gets, a snapshot of up to here, and needs the log behind that: compaction waits until it caught up."""
     responsive: bool | None = None
     """Whether it answers; None: not known yet in this leadership."""
     caught_up: bool = False
@@ -91,6 +93,8 @@ class Progress:
             self.inflight_bytes -= self.inflight.popleft()[1]
         is_news = match_index > self.match_index
         if is_news:
+            if self.pin_index is not None:
+                self.pin_index = max(self.pin_index, match_index)
             self.match_index = match_index
             self.next_index = max(self.next_index, LogIndex(match_index + 1))
         return is_news
@@ -107,6 +111,7 @@ class Progress:
     def begin_transfer(self, transfer: Outgoing) -> None:
         """What it needs is compacted: send the snapshot first."""
         self.flow, self.transfer = Flow.SNAPSHOT, transfer
+        self.pin_index = transfer.snapshot.last_index
         self.probe_sent = False
         self.inflight.clear()
         self.inflight_bytes = 0

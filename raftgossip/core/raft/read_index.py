@@ -85,11 +85,8 @@ class FollowerReads:
     """By context, the oldest first."""
     granted: list[tuple[LogIndex, list[int]]] = field(default_factory=list)
     """Answered, but this node has not committed so far."""
-
-    @property
-    def num_waiting(self) -> int:
-        """How many reads are somewhere in here."""
-        return len(self.fresh) + sum(map(len, self.asked.values())) + sum(len(ids) for _, ids in self.granted)
+    _num_asked: int = 0
+    """Request ids in `asked`. The oldest are given up above `MAX_WAITING`: their question or its answer got lost."""
 
     def take_question(self) -> int | None:
         """The context of a question for all fresh reads; None: there are none."""
@@ -98,16 +95,19 @@ class FollowerReads:
         context = self.next_context
         self.next_context += 1
         self.asked[context] = self.fresh
+        self._num_asked += len(self.fresh)
         self.fresh = []
-        if len(self.asked) > MAX_QUESTIONS:
-            del self.asked[next(iter(self.asked))]
+        while len(self.asked) > MAX_QUESTIONS or (self._num_asked > MAX_WAITING and len(self.asked) > 1):
+            self._num_asked -= len(self.asked.pop(next(iter(self.asked))))
         return context
 
     def answered(self, context: int, index: LogIndex) -> None:
         """The leader's answer; one to a question that was never asked, or answered before, is dropped."""
         request_ids = self.asked.pop(context, None)
         if request_ids is not None:
+            self._num_asked -= len(request_ids)
             self.granted.append((index, request_ids))
+            del self.granted[:-MAX_QUESTIONS]
 
     def take_granted(self, commit_index: LogIndex) -> list[int]:
         """The requests that this node's state answers now that it committed so far."""
@@ -120,7 +120,7 @@ class FollowerReads:
         """Everybody who still waits, to be told that it was in vain."""
         left = [*self.fresh, *(each for ids in self.asked.values() for each in ids)]
         left += [each for _, ids in self.granted for each in ids]
-        self.fresh, self.asked, self.granted = [], {}, []
+        self.fresh, self.asked, self.granted, self._num_asked = [], {}, [], 0
         return left
 
 

@@ -19,6 +19,11 @@ from raftgossip.core.raft.state import RaftState
 from raftgossip.facts import PeerCaughtUp, PeerResponsive, PeerUnresponsive
 from raftgossip.ids import LogIndex, NodeId, Term
 
+PIN_SILENCE = 10
+"""Times `unresponsive_after_ms`: so long a follower that saves a snapshot may be silent before it is given up."""
+PIN_SNAPSHOTS = 4
+"""Times `snapshot_entries`: so many entries are kept at most for a follower that got a snapshot."""
+
 # --- the follower
 
 
@@ -220,6 +225,8 @@ class Leadership:
             self._on_refusal(progress, response, state)
             return False
         has_news = progress.acknowledged(response.match_index)
+        if progress.match_index + self._config.caught_up_lag >= state.commit_index:
+            progress.pin_index = None
         self._note_caught_up(node_id, progress, state, effects)
         if node_id == self.transferee:
             self.hand_over(state, effects)
@@ -263,7 +270,8 @@ class Leadership:
     def _note_caught_up(self, node_id: NodeId, progress: Progress, state: RaftState, effects: Effects) -> None:
         if progress.caught_up or node_id not in state.configuration.learners or not progress.match_index:
             return
-        if progress.match_index + self._config.caught_up_lag >= state.log.last_index:
+        # What is not committed yet is on its way to everybody, under load always.
+        if progress.match_index + self._config.caught_up_lag >= state.commit_index:
             progress.caught_up = True
             effects.facts.append(PeerCaughtUp(node_id, progress.match_index))
 
@@ -329,10 +337,21 @@ class Leadership:
                 progress.probe_from(progress.next_index, self._sequence + 1)
                 effects.facts.append(PeerUnresponsive(node_id))
 
-    def compactable_index(self, index: LogIndex) -> LogIndex:
-        """How far the log may be compacted, `index` at most: whoever gets a snapshot needs the entries behind it."""
-        pinned = [each.transfer.snapshot.last_index for each in self._followers.values() if each.transfer is not None]
-        return min(index, *pinned) if pinned else index
+    def compactable_index(self, index: LogIndex, state: RaftState) -> LogIndex:
+        """How far the log may be compacted, `index` at most: whoever gets a snapshot needs the entries behind it.
+
+        Else it would need the next snapshot by the time that it has this one, and so on. It is waited for while it
+        answers now and then (it is silent while it saves the snapshot), and while it lacks little enough.
+        """
+        config = self._config
+        pins = [
+            progress.pin_index
+            for progress in self._followers.values()
+            if progress.pin_index is not None
+            and state.now_ms - progress.contact_ms < PIN_SILENCE * config.unresponsive_after_ms
+            and state.commit_index - progress.pin_index <= PIN_SNAPSHOTS * config.snapshot_entries
+        ]
+        return min(index, *pins) if pins else index
 
     # --- handing over
 

@@ -60,6 +60,11 @@ class Roles:
             # Check-quorum (thesis section 6.2): a leader that is cut off must let its clients look elsewhere.
             self.follow(state.term)
             return
+        if self._has_hung_disk() and leadership.successor(state.configuration) is not None:
+            # Its heartbeats do not wait for its disk, so nobody else would stand while that hangs and nothing commits
+            # here. Once it follows, it cannot win again before its disk works: its votes wait for it.
+            self.retire()
+            return
         leadership.note_silence(state, self._effects)
         if leadership.transferee is not None and state.now_ms >= leadership.transfer_until_ms:
             leadership.transferee = None
@@ -67,6 +72,11 @@ class Roles:
         if state.now_ms >= leadership.heartbeat_due_ms:
             leadership.heartbeat(state, self._effects)
             leadership.hand_over(state, self._effects)
+
+    def _has_hung_disk(self) -> bool:
+        """Whether entries have waited for the disk as long as others would wait for a leader."""
+        oldest_ms = self._state.log.oldest_out_ms
+        return oldest_ms is not None and self._state.now_ms - oldest_ms >= self._config.election_max_ms
 
     def _on_election_timeout(self) -> None:
         """The leader is lost. Who may not stand forgets it all the same, so that candidates get their votes."""

@@ -35,6 +35,10 @@ class Outgoing:
     """A chunk is on the way."""
     sent_ms: int = 0
     """When it was sent."""
+    begun_ms: int | None = None
+    """When the first chunk was sent."""
+    num_sent_bytes: int = 0
+    """Over all chunks, also those that were sent again."""
     due_ms: int = 0
     """The rate limit allows the next chunk from then on."""
 
@@ -45,7 +49,9 @@ class Outgoing:
         snapshot = self.snapshot
         data = snapshot.data[self.offset : self.offset + config.snapshot_chunk_bytes]
         self.is_waiting, self.sent_ms = True, now_ms
-        self.due_ms = now_ms + len(data) * 1000 // config.snapshot_bytes_per_s
+        self.begun_ms = now_ms if self.begun_ms is None else self.begun_ms
+        self.num_sent_bytes += len(data)
+        self.due_ms = self.begun_ms + self.num_sent_bytes * 1000 // config.snapshot_bytes_per_s
         return SnapshotChunk(
             snapshot.last_index,
             snapshot.last_term,
@@ -103,6 +109,11 @@ class Incoming:
     def held_bytes(self, chunk: SnapshotChunk) -> int:
         """So many bytes are held of the snapshot that the chunk belongs to."""
         return len(self.data) if identity_of(chunk) == self.identity else 0
+
+    def forget_up_to(self, commit_index: LogIndex) -> None:
+        """Drop what is held of a snapshot that the log has overtaken."""
+        if self.identity is not None and self.identity[0] <= commit_index:
+            self.forget()
 
     def forget(self) -> None:
         """Drop what is held."""

@@ -77,8 +77,8 @@ def test_entries_are_handed_out_once_and_durable_only_when_reported() -> None:
     log = log_of(1)
     log.append(entry(2, 1))
     log.append(entry(3, 1))
-    assert [one.index for one in log.take_unsaved()] == [2, 3]
-    assert log.take_unsaved() == ()
+    assert [one.index for one in log.take_unsaved(0)] == [2, 3]
+    assert log.take_unsaved(0) == ()
     assert log.durable_index == 1
     log.persisted()
     assert log.durable_index == 3
@@ -87,10 +87,10 @@ def test_entries_are_handed_out_once_and_durable_only_when_reported() -> None:
 def test_a_late_report_of_an_entry_that_was_replaced_says_nothing_of_its_successor() -> None:
     log = log_of(1)
     log.append(entry(2, 2))
-    log.take_unsaved()
+    log.take_unsaved(0)
     log.truncate_from(LogIndex(2))
     log.append(entry(2, 3))
-    log.take_unsaved()
+    log.take_unsaved(0)
     log.persisted()
     assert log.durable_index == 1
     log.persisted()
@@ -134,14 +134,14 @@ def test_where_a_term_begins_and_ends_as_far_as_a_compacted_log_knows(
 def test_a_received_snapshot_takes_the_place_of_everything() -> None:
     log = log_of(1, 1, 1)
     log.append(entry(4, 2))
-    log.take_unsaved()
+    log.take_unsaved(0)
     log.reset(LogIndex(3), Term(2))
     log.check_invariants()
     assert (log.base_index, log.last_index, log.last_term, log.durable_index) == (3, 3, 2, 3)
     log.append(entry(4, 2))
     log.persisted()  # the report of the entry 4 that was there before
     assert log.durable_index == 3
-    assert [one.index for one in log.take_unsaved()] == [4]
+    assert [one.index for one in log.take_unsaved(0)] == [4]
     log.persisted()
     assert log.durable_index == 4
 
@@ -199,7 +199,7 @@ class Model:
                 self.disk = list(self.entries)
                 log.reset(LogIndex(self.base), Term(self.base_term))
             case "take":
-                if batch := log.take_unsaved():
+                if batch := log.take_unsaved(0):
                     self.out.append(batch)
             case "persist" if self.out:
                 batch = self.out.pop(0)

@@ -171,11 +171,21 @@ def test_a_learner_votes_all_the_same() -> None:
 def test_it_is_told_when_a_learner_has_caught_up() -> None:
     node = LoneNode(terms=(1,) * 40, members="1,2,3|4")
     node.lead()
+    node.receive(2, 2, appended(41))  # a voter is not spoken of
     node.receive(4, 2, appended(41 - node.config.caught_up_lag - 1))
     assert not [fact for fact in node.facts if isinstance(fact, PeerCaughtUp)]
     node.receive(4, 2, appended(41 - node.config.caught_up_lag))
-    node.receive(2, 2, appended(41))  # a voter is not spoken of
     node.receive(4, 2, appended(41))  # and a learner not twice
+    assert [fact.node_id for fact in node.facts if isinstance(fact, PeerCaughtUp)] == [4]
+
+
+def test_what_is_on_its_way_to_everybody_does_not_keep_a_learner_behind() -> None:
+    node = LoneNode(members="1,2,3|4")
+    node.lead()
+    node.receive(2, 2, appended(2))
+    for _ in range(4 * node.config.caught_up_lag):
+        node.propose()
+    node.receive(4, 2, appended(2))
     assert [fact.node_id for fact in node.facts if isinstance(fact, PeerCaughtUp)] == [4]
 
 
