@@ -53,8 +53,11 @@ class Address:
         """Read `host:port`, `[v6]:port` or, with a default port, `host` alone.
 
         Raises:
-            ConfigError: the text has no port and no default is given, or one of the parts is malformed.
+            ConfigError: the text has no port and no default is given, is a URL, or one of the parts is malformed.
         """
+        scheme, has_scheme, _ = text.partition("://")
+        if has_scheme:
+            raise ConfigError(f"the address {text!r} begins with {scheme}://; give host:port alone")
         host, separator, port_text = text.rpartition(":")
         if not separator or (":" in host and not host.startswith("[")) or port_text.endswith("]"):
             host, port_text = text, ""

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Annotated
 
-import typer
-
-from raftgossip.cli.options import JsonOption, LinearizableOption, NodeOption
-
-LastOption = Annotated[int, typer.Option("--last", min=1, help="Show so many of the newest.")]
-FirstOption = Annotated[
-    int | None, typer.Option("--first", min=1, help="Show from this one on, instead of the newest.")
-]
-FollowOption = Annotated[bool, typer.Option("--follow", help="Go on with new ones as they end, until Ctrl-C.")]
+from raftgossip.cli.options import (
+    FirstOption,
+    FollowOption,
+    JsonOption,
+    LastOption,
+    LinearizableOption,
+    NodeOption,
+    how_many,
+)
 
 
 def epochs(
     node: NodeOption,
     as_json: JsonOption = False,
-    last: LastOption = 20,
+    last: LastOption = None,
     first: FirstOption = None,
     follow: FollowOption = False,
     linearizable: LinearizableOption = False,
@@ -36,14 +35,18 @@ def epochs(
     from raftgossip.cli.output import make_console, print_json
     from raftgossip.cli.tables import epoch_heading, epoch_line, epochs_table
 
+    limit = how_many(first, last, follow)
     with peer_at(node) as client, suppress(KeyboardInterrupt):
         if linearizable:
             client.epochs_of_now(1, 1)  # from now on this peer knows of every epoch that had ended by now
-        start = first if first is not None else max(1, last_epoch(client) - last + 1)
+        newest = last_epoch(client)
+        start = first or max(1, newest - (limit or 0) + 1)
         if not follow:
-            found = ask_epochs(client, start)
+            found = ask_epochs(client, start, limit)
             if as_json:
                 print_json({"epochs": found})
+            elif first is not None and not found:
+                make_console().print(f"The newest closed epoch is {newest}.")
             else:
                 make_console().print(epochs_table(found))
             return

@@ -29,11 +29,11 @@ def show(context: typer.Context, node: OptionalNodeOption = None, as_json: JsonO
     if context.invoked_subcommand is not None:
         remember(context, node, as_json)
         return
-    from raftgossip.cli.leader_hint import at_leader, leading_status
+    from raftgossip.cli.leader_hint import at_some_leader, leading_status
     from raftgossip.cli.output import make_console, print_json
     from raftgossip.observe.escape import printable
 
-    status = at_leader(required(node), leading_status)
+    status = at_some_leader(required(node), leading_status)
     address = next((peer["address"] for peer in status["peers"] if peer["node_id"] == status["node_id"]), None)
     if as_json:
         print_json({"leader": status["node_id"], "address": address, "term": status["term"]})
@@ -54,13 +54,14 @@ def transfer(
       raftgossip leader transfer --node 10.0.0.7:7001
       raftgossip leader transfer --to 3 --node 10.0.0.7:7001
     """
-    from raftgossip.cli.leader_hint import at_leader
+    from raftgossip.cli.leader_hint import at_leader, at_some_leader
     from raftgossip.cli.output import make_console, print_json
     from raftgossip.ids import parse_node_id
 
     text, as_json = recall(context, node, as_json)
     target = parse_node_id(to) if to is not None else None
-    answer = at_leader(text, lambda client: client.transfer_leadership(target))
+    ask = at_leader if target is None else at_some_leader  # to whom it is given, it may be given twice
+    answer = ask(text, lambda client: client.transfer_leadership(target))
     if as_json:
         print_json({"leader": answer.leader, "term": answer.term})
     else:

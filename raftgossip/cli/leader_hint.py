@@ -6,60 +6,38 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from raftgossip.cli.operator import ask_status, is_not_connected, peer_at
+from raftgossip.cli.operator import HOP_MS, ask_status, is_not_connected, is_silence, peer_at
 from raftgossip.errors import ClusterUnreachable, NotLeader
-from raftgossip.ids import Address
-from raftgossip.runtime.clock import Clock, SystemClock
+from raftgossip.runtime.clock import SystemClock
 from raftgossip.runtime.grpc_documents import StatusDocument
-from raftgossip.runtime.grpc_operator import OperatorClient
+from raftgossip.runtime.grpc_operator import ANSWER_MS, OperatorClient
 
 PATIENCE_MS = 5_000
 """An election takes about a second; without a leader for longer there is no majority."""
 PAUSE_S = 0.2
-MAX_HOPS = 2
-"""Hints followed before the first peer is asked again: old ones may lead in a circle."""
 
 Answer = TypeVar("Answer")
 
 
-def at_leader(text: str, act: Callable[[OperatorClient], Answer], clock: Clock | None = None) -> Answer:
+def at_leader(text: str, act: Callable[[OperatorClient], Answer]) -> Answer:
     """Do `act` at the leader of the cluster to which the peer at `text` belongs; waits while there is none.
 
     What may have reached a leader is not repeated.
 
     Raises:
-        ClusterUnreachable: the peer does not answer, or no leader was found in time.
+        ClusterUnreachable: the peer does not answer, no leader was found in time, or the leader fell silent.
         RaftGossipError: the leader refused.
     """
-    clock = clock if clock is not None else SystemClock()
-    deadline_ms = clock.now_ms() + PATIENCE_MS
-    address, num_hops = text, 0
-    while True:
-        hint: str | None = None
-        try:
-            with peer_at(address) as client:
-                try:
-                    return act(client)
-                except NotLeader as refusal:
-                    problem, hint = str(refusal), _address_of(client, refusal.leader)
-        except ClusterUnreachable as error:
-            if address == text or not is_not_connected(error):
-                raise
-            problem = str(error)
-        if clock.now_ms() >= deadline_ms:
-            raise ClusterUnreachable(
-                f"no leader of the cluster of {text} was found within {PATIENCE_MS // 1000} s ({problem}): an election "
-                "is going on or a majority is missing; see `raftgossip status`, then retry"
-            )
-        if hint is not None and num_hops < MAX_HOPS:
-            address, num_hops = hint, num_hops + 1
-        else:
-            address, num_hops = text, 0
-            time.sleep(PAUSE_S)
+    return _seek(text, act, is_not_connected)
+
+
+def at_some_leader(text: str, act: Callable[[OperatorClient], Answer]) -> Answer:
+    """The same for what does no harm twice, as reading: if a leader falls silent meanwhile, the next one is asked."""
+    return _seek(text, act, is_silence)
 
 
 def leading_status(client: OperatorClient) -> StatusDocument:
-    """What a peer knows that takes itself for the leader; for `at_leader`.
+    """What a peer knows that takes itself for the leader; for `at_some_leader`.
 
     Raises:
         NotLeader: it does not; carries its hint.
@@ -70,9 +48,50 @@ def leading_status(client: OperatorClient) -> StatusDocument:
     return status
 
 
-def _address_of(client: OperatorClient, node_id: int | None) -> str | None:
-    """Where the asked peer knows this node; None: nowhere."""
-    if node_id is None:
-        return None
-    found = (peer for peer in client.status().peers if peer.node_id == node_id)
-    return next((str(Address(peer.host, peer.port)) for peer in found), None)
+def _seek(
+    text: str, act: Callable[[OperatorClient], Answer], may_go_on: Callable[[ClusterUnreachable], bool]
+) -> Answer:
+    """Ask the first peer, then where its hints lead, then the first peer again: a frozen leader is replaced meanwhile.
+
+    In time such rounds are begun again and again. The last one, too, ends at the first peer, and goes on from there
+    only to who was not asked in it. `may_go_on`: whether another may be asked after `act` was not answered.
+    """
+    clock = SystemClock()
+    started_ms = clock.now_ms()
+    address, asked, silent = text, [text], ""
+    while True:
+        hint, has_answered = "", False
+        try:
+            with peer_at(address, ANSWER_MS if address == text else HOP_MS) as client:
+                known = ask_status(
+                    client
+                )  # who does not even answer this is given no change, which is waited for longer
+                has_answered = True
+                try:
+                    return act(client)
+                except NotLeader as refusal:
+                    places = {member["node_id"]: member["address"] for member in known["peers"]}
+                    problem, hint = str(refusal), places.get(refusal.leader or 0, "")
+                    silent = silent if hint in asked else ""
+        except ClusterUnreachable as error:
+            if has_answered and is_silence(error) and not may_go_on(error):
+                raise ClusterUnreachable(
+                    f"the leader at {address} fell silent before it confirmed this, which may have been done "
+                    "nevertheless: look with `raftgossip members` or `raftgossip leader` before you repeat it"
+                ) from error
+            if not may_go_on(error) if has_answered else address == text:
+                raise
+            problem = silent = f"the node at {address}, which it takes for the leader, does not answer"
+        if hint and hint not in asked:
+            address, asked = hint, [*asked, hint]
+            continue
+        waited_ms = clock.now_ms() - started_ms
+        if waited_ms < PATIENCE_MS:
+            asked = [text]
+            time.sleep(PAUSE_S)
+        elif address == text:
+            raise ClusterUnreachable(
+                f"no leader of the cluster of {text} was found within {waited_ms / 1000:.0f} s ({silent or problem}): "
+                "an election is going on or a majority is missing; see `raftgossip status`, then retry"
+            )
+        address = text

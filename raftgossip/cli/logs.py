@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Annotated
 
-import typer
-
-from raftgossip.cli.options import JsonOption, NodeOption
-
-LastOption = Annotated[int, typer.Option("--last", min=1, help="Show so many of the newest.")]
-FirstOption = Annotated[
-    int | None, typer.Option("--first", min=1, help="Show from this index on, instead of the newest.")
-]
-FollowOption = Annotated[bool, typer.Option("--follow", help="Go on with new ones as they are applied, until Ctrl-C.")]
+from raftgossip.cli.options import FirstOption, FollowOption, JsonOption, LastOption, NodeOption, how_many
 
 
 def logs(
     node: NodeOption,
     as_json: JsonOption = False,
-    last: LastOption = 20,
+    last: LastOption = None,
     first: FirstOption = None,
     follow: FollowOption = False,
 ) -> None:
@@ -30,23 +21,24 @@ def logs(
     \b
     Example:
       raftgossip logs --node 10.0.0.7:7001 --last 5
-      raftgossip logs --node 10.0.0.7:7001 --first 100 --json
+      raftgossip logs --node 10.0.0.7:7001 --first 100 --last 10 --json
       raftgossip logs --node 10.0.0.7:7001 --follow
     """
     from raftgossip.cli.operator import ask_log, follow_log, peer_at
     from raftgossip.cli.output import make_console, print_json
     from raftgossip.cli.tables import log_heading, log_line, log_view
 
+    limit = how_many(first, last, follow)
     with peer_at(node) as client, suppress(KeyboardInterrupt):
         console = make_console()
         if not follow:
-            document = ask_log(client, first, last)
+            document = ask_log(client, first, limit)
             if as_json:
                 print_json(document)
             else:
                 console.print(log_view(document, first))
             return
-        start = first if first is not None else max(1, client.log(0, 1).applied_index - last + 1)
+        start = first or max(1, client.log(0, 1).applied_index - (limit or 0) + 1)
         if not as_json:
             console.print(log_heading(), style="bold")
         for entry in follow_log(client, start):

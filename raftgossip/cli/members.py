@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from raftgossip.cli.options import JsonOption, OptionalNodeOption, recall, remember, required
+from raftgossip.ids import Address, parse_node_id
 
 members = typer.Typer(name="members")
 
@@ -30,13 +31,13 @@ def show(context: typer.Context, node: OptionalNodeOption = None, as_json: JsonO
         return
     from raftgossip.cli.operator import ask_roster
     from raftgossip.cli.output import make_console, print_json
-    from raftgossip.cli.tables import members_table
+    from raftgossip.cli.tables import members_view
 
     document = ask_roster(required(node))
     if as_json:
         print_json(document)
     else:
-        make_console().print(members_table(document["members"]))
+        make_console().print(members_view(document))
 
 
 @members.command()
@@ -51,17 +52,18 @@ def add(
 
     Nodes that are simply started join by themselves; this is for those that must be known before.
 
+    Repeated with another address, it moves a node that has not come yet.
+
     \b
     Example:
       raftgossip members add 4 10.0.0.9:7001 --node 10.0.0.7:7001
     """
     from raftgossip.cli.leader_hint import at_leader
     from raftgossip.cli.output import print_sentence
-    from raftgossip.ids import Address, parse_node_id
 
     text, as_json = recall(context, node, as_json)
     newcomer, place = parse_node_id(node_id), Address.parse(address)
-    print_sentence(at_leader(text, lambda client: client.add_member(newcomer, place)), as_json)
+    print_sentence(at_leader(text, lambda client: client.add_member(newcomer, place)), as_json, node_id=newcomer)
 
 
 @members.command()
@@ -72,17 +74,18 @@ def remove(
 
     Started again with its state directory, it joins again: to keep it away, do not start it.
 
+    Its id stays bound to that directory: another machine needs another id.
+
     \b
     Example:
       raftgossip members remove 4 --node 10.0.0.7:7001
     """
-    from raftgossip.cli.leader_hint import at_leader
+    from raftgossip.cli.leader_hint import at_some_leader
     from raftgossip.cli.output import print_sentence
-    from raftgossip.ids import parse_node_id
 
     text, as_json = recall(context, node, as_json)
     leaver = parse_node_id(node_id)
-    print_sentence(at_leader(text, lambda client: client.remove_member(leaver)), as_json)
+    print_sentence(at_some_leader(text, lambda client: client.remove_member(leaver)), as_json, node_id=leaver)
 
 
 @members.command()
@@ -91,14 +94,15 @@ def promote(
 ) -> None:
     """Let a node vote that has only received the log so far; it must have caught up.
 
+    This goes beyond max_voters, too. An even number of voters tolerates no more losses than one less.
+
     \b
     Example:
       raftgossip members promote 4 --node 10.0.0.7:7001
     """
     from raftgossip.cli.leader_hint import at_leader
     from raftgossip.cli.output import print_sentence
-    from raftgossip.ids import parse_node_id
 
     text, as_json = recall(context, node, as_json)
     learner = parse_node_id(node_id)
-    print_sentence(at_leader(text, lambda client: client.promote_member(learner)), as_json)
+    print_sentence(at_leader(text, lambda client: client.promote_member(learner)), as_json, node_id=learner)

@@ -26,26 +26,30 @@ from raftgossip.runtime.grpc_documents import (
     log_document,
     status_document,
 )
-from raftgossip.runtime.grpc_operator import OperatorClient
+from raftgossip.runtime.grpc_operator import ANSWER_MS, OperatorClient
 
 REFRESH_S = 1.0
+HOP_MS = 1_000
+"""For the answer of a node that another one named, so that a dead or frozen one costs no more than an election."""
 NO_SUCH_METHOD = "UNIMPLEMENTED"
-NOT_CONNECTED = ("failed to connect", "DNS", "Name resolution", "Socket closed", "Connection refused")
+UNKNOWN_HOST = ("DNS", "Name resolution", "Domain name")
+"""How gRPC words that the host's name leads nowhere."""
+NOT_CONNECTED = ("failed to connect", *UNKNOWN_HOST, "Socket closed", "Connection refused")
 """How gRPC words that nobody listens there; other texts of an unavailable peer are the peer's own."""
-NEVER_ARRIVED = ("failed to connect", "Connection refused")
+NEVER_ARRIVED = ("failed to connect", *UNKNOWN_HOST, "Connection refused")
 """Of these, the ones that exclude that the request reached anybody."""
 
 
 @contextmanager
-def peer_at(text: str) -> Iterator[OperatorClient]:
-    """The peer at `host:port`; closes the connection at the end.
+def peer_at(text: str, timeout_ms: int = ANSWER_MS) -> Iterator[OperatorClient]:
+    """The peer at `host:port`, which is waited for so long; closes the connection at the end.
 
     Raises:
         ConfigError: the text is no address, or something else than a peer answers there.
         ClusterUnreachable: nobody answers, or the peer cannot answer now; says what to do.
     """
     address = Address.parse(text)
-    client = OperatorClient(address)
+    client = OperatorClient(address, timeout_ms)
     try:
         yield client
     except TransportError as error:
@@ -76,7 +80,12 @@ def ask_roster(text: str) -> RosterDocument:
     with peer_at(text) as client:
         status = ask_status(client)
     status = _ask_leader_of(status) or status
-    return {"cluster_id": status["cluster_id"], "leader": status["leader"], "members": status["peers"]}
+    return {
+        "cluster_id": status["cluster_id"],
+        "leader": status["leader"],
+        "leader_asked": status["leader_asked"],
+        "members": status["peers"],
+    }
 
 
 def ask_status_and_leader(client: OperatorClient, ask: AskStatus) -> StatusDocument:
@@ -96,7 +105,7 @@ def _ask_leader_of(status: StatusDocument) -> StatusDocument | None:
     if status["role"] == "leader" or leader is None:
         return None
     try:
-        with peer_at(leader) as client:
+        with peer_at(leader, HOP_MS) as client:
             told = ask_status(client)
     except RaftGossipError:
         return None  # what the first peer said is still worth showing
@@ -131,13 +140,16 @@ def follow_epochs(client: OperatorClient, first: int) -> Iterator[EpochDocument]
         time.sleep(REFRESH_S)
 
 
-def ask_epochs(client: OperatorClient, first: int) -> list[EpochDocument]:
-    """Ended epochs from `first` on, however many the peer gives at once."""
+def ask_epochs(client: OperatorClient, first: int, limit: int | None = None) -> list[EpochDocument]:
+    """Ended epochs from `first` on, at most `limit` (None: all), however many the peer gives at once."""
     found: list[EpochDocument] = []
-    while page := [epoch_document(record) for record in client.epochs(first, 0).epochs]:
+    while limit is None or len(found) < limit:
+        page = [epoch_document(record) for record in client.epochs(first, 0).epochs]
+        if not page:
+            break
         found.extend(page)
         first = page[-1]["epoch"] + 1
-    return found
+    return found[:limit]
 
 
 def last_epoch(client: OperatorClient) -> int:
@@ -145,18 +157,19 @@ def last_epoch(client: OperatorClient) -> int:
     return client.epochs(1, 1).last_epoch
 
 
-def ask_log(client: OperatorClient, first: int | None, last: int) -> LogDocument:
-    """Entries from `first` on, or else the `last` newest ones, however many the peer gives at once."""
+def ask_log(client: OperatorClient, first: int | None, limit: int | None) -> LogDocument:
+    """Entries from `first` on (None: the newest), at most `limit` (None: all), however many the peer gives at once."""
     document = log_document(client.log(first or 0, 1))
-    start = max(first or document["last_index"] - last + 1, document["first_index"])
+    newest = document["last_index"]
+    start = max(newest - (limit or newest) + 1 if first is None else first, document["first_index"])
     entries: list[LogEntryDocument] = []
-    while start <= document["last_index"]:
+    while start <= newest and (limit is None or len(entries) < limit):
         page = log_document(client.log(start, 0))["entries"]
         if not page:
             break
-        entries.extend(entry for entry in page if entry["index"] <= document["last_index"])
+        entries.extend(entry for entry in page if entry["index"] <= newest)
         start = page[-1]["index"] + 1
-    return {**document, "entries": entries}
+    return {**document, "entries": entries[:limit]}
 
 
 def follow_log(client: OperatorClient, first: int) -> Iterator[LogEntryDocument]:
@@ -175,10 +188,19 @@ def is_not_connected(error: ClusterUnreachable) -> bool:
     return any(words in str(error.__cause__) for words in NEVER_ARRIVED)
 
 
+def is_silence(error: ClusterUnreachable) -> bool:
+    """Whether no answer came at all; else the peer said itself why it cannot do this now."""
+    return isinstance(error.__cause__, DeadlineExceeded) or any(
+        words in str(error.__cause__) for words in NOT_CONNECTED
+    )
+
+
 def _why_silent(address: Address, error: TransportError) -> str:
     text = str(error)
     if isinstance(error, DeadlineExceeded):
         return f"the peer at {address} does not answer in time: it may be stopped, overloaded or cut off; try another"
+    if any(words in text for words in UNKNOWN_HOST):
+        return f"{address.host}: no such host; check the address {address}"
     if any(words in text for words in NOT_CONNECTED):
         return f"no peer answers at {address}: check the address, or start it there with `raftgossip node`"
     return f"the peer at {address} cannot do this now: {text}"

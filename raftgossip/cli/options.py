@@ -22,6 +22,25 @@ LinearizableOption = Annotated[
         "--linearizable", help="Let a majority confirm that the answer misses nothing; fails if there is none."
     ),
 ]
+FirstOption = Annotated[int | None, typer.Option("--first", min=1, help="Show from this one on, not the newest.")]
+LastOption = Annotated[
+    int | None,
+    typer.Option("--last", min=1, help="Show so many of the newest (20), or so many from --first on (all)."),
+]
+FollowOption = Annotated[bool, typer.Option("--follow", help="Go on with new ones as they come, until Ctrl-C.")]
+NUM_NEWEST = 20
+"""Shown unless something else is asked for."""
+
+
+def how_many(first: int | None, last: int | None, follow: bool) -> int | None:
+    """How many rows of a list are wanted; None: all from `first` on.
+
+    Raises:
+        ConfigError: the options contradict each other.
+    """
+    if first is not None and last is not None and follow:
+        raise ConfigError("--follow goes on without end: give --first or --last beside it, not both")
+    return last if last is not None or first is not None else NUM_NEWEST
 
 
 def remember(context: typer.Context, node: str | None, as_json: bool) -> None:

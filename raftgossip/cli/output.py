@@ -23,10 +23,10 @@ def print_json(document: object, indent: int | None = 2) -> None:
     sys.stdout.flush()
 
 
-def print_sentence(message: str, as_json: bool) -> None:
-    """A peer's sentence, in the way that was asked for."""
+def print_sentence(message: str, as_json: bool, **known: object) -> None:
+    """A peer's sentence, in the way that was asked for; `known` is for machines only."""
     if as_json:
-        print_json({"message": message})
+        print_json({**known, "message": message})
     else:
         make_console().print(printable(message), markup=False)
 

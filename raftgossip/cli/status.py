@@ -24,13 +24,7 @@ def status(
       raftgossip status --node 10.0.0.7:7001 --watch
       raftgossip status --node 10.0.0.7:7001 --json --linearizable
     """
-    from raftgossip.cli.operator import (
-        ask_status,
-        ask_status_and_leader,
-        ask_status_of_now,
-        peer_at,
-        watch_status,
-    )
+    from raftgossip.cli.operator import ask_status, ask_status_and_leader, ask_status_of_now, peer_at, watch_status
     from raftgossip.cli.output import make_console, print_json, show_live
     from raftgossip.cli.tables import status_view
 

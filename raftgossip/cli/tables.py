@@ -15,6 +15,7 @@ from raftgossip.runtime.grpc_documents import (
     LogDocument,
     LogEntryDocument,
     MemberDocument,
+    RosterDocument,
     StatusDocument,
 )
 
@@ -30,9 +31,24 @@ def status_view(document: StatusDocument) -> Group:
     """One peer's knowledge: a list of facts, and its peers."""
     rows = [(name, value) for name, value in _facts(document) if value]
     parts: list[RenderableType] = [make_table(("", ""), rows), "", members_table(document["peers"])]
-    if document["leader_asked"] not in (None, document["node_id"]):
-        parts += ["", f"Who answers, and how far each log is, was told by the leader, node {document['leader_asked']}."]
+    asked = document["leader_asked"]
+    if asked is None:
+        parts += _unknown(document["leader"])
+    elif asked != document["node_id"]:
+        parts += ["", f"Who answers, and how far each log is, was told by the leader, node {asked}."]
     return Group(*parts)
+
+
+def members_view(document: RosterDocument) -> Group:
+    """The roster, and what is not known of it."""
+    missing = _unknown(document["leader"]) if document["leader_asked"] is None else []
+    return Group(members_table(document["members"]), *missing)
+
+
+def _unknown(leader: int | None) -> list[str]:
+    """What stands below a roster whose leader was not heard."""
+    reason = "No leader is known" if leader is None else f"The leader, node {leader}, does not answer"
+    return ["", f"{reason}: who answers, and how far each log is, are unknown; retry in a few seconds."]
 
 
 def _facts(document: StatusDocument) -> list[tuple[str, str]]:
@@ -95,9 +111,11 @@ def _role(member: MemberDocument) -> str:
 
 def log_view(document: LogDocument, first: int | None) -> Group:
     """Entries of the log, one a row. `first`: the index that was asked for; None: the newest."""
-    parts = [make_table(LOG_COLUMNS, [_log_cells(entry) for entry in document["entries"]])]
+    parts: list[RenderableType] = [make_table(LOG_COLUMNS, [_log_cells(entry) for entry in document["entries"]])]
     if first is not None and first < document["first_index"]:
         return Group(f"Entries before {document['first_index']} are in the snapshot only.", *parts)
+    if first is not None and first > document["last_index"]:
+        return Group(f"The log ends at {document['last_index']}.")
     return Group(*parts)
 
 

@@ -74,13 +74,19 @@ def fact_logger(
     )
     loudness = LEVELS.index(level)
     node: int | None = None
+    last_term = 0
     broken = False
 
     def write(fact: Fact) -> None:
-        nonlocal node, broken
+        nonlocal node, last_term, broken
         if isinstance(fact, Listening):
             node = fact.node_id
         line_level, event, fields = line_of(fact)
+        if isinstance(fact, LeaderKnown):
+            if fact.leader is None and fact.term > last_term > 0:
+                # Not missed: another node began a term, for it was handed the leadership, or missed the leader itself.
+                line_level, event = "info", "leader awaited"
+            last_term = fact.term
         if broken or LEVELS.index(line_level) < loudness:
             return
         time = datetime.fromtimestamp(wall_ms() / 1000, UTC)

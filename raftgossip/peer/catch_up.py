@@ -52,4 +52,5 @@ async def fetch_closed_model(
                 problems.append(f"node {node_id}: {error}")
                 continue
             return digest, vector
-    raise TransportError("nobody delivered the newest model: " + ("; ".join(problems) or "no holder is known"))
+    said = "; ".join(problems) or "no other node has reported it"
+    raise TransportError(f"the newest model could not be fetched yet, which is tried again: {said}")

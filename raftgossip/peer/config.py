@@ -173,7 +173,11 @@ def setting_from_text(key: str, text: str) -> object:
 
 def nearest(key: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown key: what was probably meant, or what is known."""
-    names = sorted(known)
+    names, last = sorted(known), key.rpartition(".")[2]
+    tables = {"raft": RaftConfig, "epoch": EpochConfig}
+    for name in names:
+        if name in tables and any(each.name == last for each in fields(tables[name])):
+            return f"; did you mean {last} in the table [{name}]?"
     close = difflib.get_close_matches(key.replace("-", "_"), names, n=2, cutoff=0.6)
     return f"; did you mean {' or '.join(close)}?" if close else f"; known are {', '.join(names)}"
 

@@ -7,8 +7,11 @@ from raftgossip.core.epoch.ledger import LedgerView
 from raftgossip.core.raft.message import Configuration
 from raftgossip.core.raft.status import RaftStatus
 from raftgossip.errors import AlreadyExists, CommandRefused, NoQuorum, NotFound, SchemaMismatch, WrongCluster
-from raftgossip.ids import NodeId
+from raftgossip.ids import Address, NodeId
 from raftgossip.runtime.service import JoinAsk
+
+NOWHERE = ("0.0.0.0", "::", "*")  # noqa: S104 - refused, not bound
+"""What a server listens on to serve every address of its machine; nobody can dial it."""
 
 
 def check_newcomer(ask: JoinAsk, view: LedgerView, cluster_id: str) -> None:
@@ -45,6 +48,25 @@ def check_newcomer(ask: JoinAsk, view: LedgerView, cluster_id: str) -> None:
 def add_peer(ask: JoinAsk) -> AddPeer:
     """The command that puts the newcomer into the roster."""
     return AddPeer(ask.node_id, ask.address, ask.incarnation, ask.metadata, ask.owner)
+
+
+def refuse_addition(node_id: NodeId, address: Address, view: LedgerView) -> None:
+    """Refuse to keep a place for who is here already, or at an address where nobody could reach it.
+
+    Raises:
+        AlreadyExists: the node belongs to the cluster.
+        CommandRefused: no node can be dialled at this address, or another one has it.
+    """
+    if address.host in NOWHERE:
+        raise CommandRefused(
+            f"node {node_id} cannot be dialled at {address}, which means every address of a machine: "
+            "give the one that the others reach it at"
+        )
+    for entry in view.roster:
+        if entry.node_id == node_id and entry.owner:
+            raise AlreadyExists(f"node {node_id} belongs to the cluster already, at {entry.address}")
+        if entry.node_id != node_id and entry.address == address:
+            raise CommandRefused(f"{address} is the address of node {entry.node_id}: give node {node_id} its own")
 
 
 def refuse_removal(node_id: NodeId, view: LedgerView, configuration: Configuration) -> None:
@@ -90,6 +112,38 @@ def refuse_promotion(node_id: NodeId, status: RaftStatus, committed: Configurati
         raise CommandRefused(
             f"node {node_id} lacks {lag} entries of the log, a voter may lack {max_lag}: retry when it has caught up"
         )
+
+
+def refuse_transfer(target: NodeId, status: RaftStatus, view: LedgerView) -> None:
+    """Refuse to hand over to who could not lead now. `status`: the leader's.
+
+    Raises:
+        NotFound: the cluster has no such node.
+        CommandRefused: it has no vote, or does not answer; says what helps.
+    """
+    voters, members = status.configuration.voters, tuple(entry.node_id for entry in view.roster)
+    silent = {follower.node_id for follower in status.followers if not follower.responsive}
+    if target not in voters and target not in members:
+        raise NotFound(f"node {target} is not in the roster; its nodes are {_listed(members)}")
+    if target not in voters:
+        raise CommandRefused(
+            f"node {target} has no vote, so it cannot lead: promote it first, with `raftgossip members promote "
+            f"{target}`, or choose one of the voters {_listed(voters)}"
+        )
+    if target in silent:
+        others = tuple(voter for voter in voters if voter not in silent and voter != status.node_id)
+        choice = f", or choose one of {_listed(others)}" if others else ""
+        raise CommandRefused(f"node {target} does not answer the leader; start it{choice}")
+
+
+def told_voters(configuration: Configuration, max_voters: int) -> str:
+    """Who votes, for people; and whether these are more than there should be."""
+    number = len(configuration.voters)
+    told = f"the voters are {_listed(configuration.voters)}"
+    if number <= max_voters:
+        return told
+    told += f": {number} voters, more than max_voters {max_voters}"
+    return told if number % 2 else f"{told}; an even number tolerates no more losses than {number - 1}"
 
 
 def _listed(nodes: tuple[NodeId, ...]) -> str:

@@ -15,7 +15,15 @@ from raftgossip.errors import AlreadyExists, CommandRefused, NoQuorum, NotLeader
 from raftgossip.ids import Address, Incarnation, LogIndex, NodeId
 from raftgossip.peer.founding import pass_on
 from raftgossip.peer.log_view import log_rows
-from raftgossip.peer.membership import add_peer, check_newcomer, refuse_promotion, refuse_removal
+from raftgossip.peer.membership import (
+    add_peer,
+    check_newcomer,
+    refuse_addition,
+    refuse_promotion,
+    refuse_removal,
+    refuse_transfer,
+    told_voters,
+)
 from raftgossip.peer.parts import Parts
 from raftgossip.peer.presence import DEPART_S
 from raftgossip.peer.proposer import Proposer
@@ -77,15 +85,22 @@ class Operations:
     # --- members
 
     async def add_member(self, node_id: NodeId, address: Address) -> str:
-        """Let a node in before it comes: its id and place are kept for whoever first joins with that id."""
+        """Let a node in before it comes: its id and place are kept for whoever first joins with that id.
+
+        Raises:
+            NotLeader: another node leads.
+            AlreadyExists: it is in already.
+            CommandRefused: the address is unusable or taken, or the ledger refused.
+            NoQuorum: not confirmed in time; it may still happen.
+        """
         self._must_lead()
-        entry = self._roster_entry(node_id)
-        if entry is not None and entry.owner:
-            raise AlreadyExists(f"node {node_id} belongs to the cluster already, at {entry.address}")
+        refuse_addition(node_id, address, self._standing.view())
+        before = self._roster_entry(node_id)
         answer = await self._propose(AddPeer(node_id, address, Incarnation("")), CHANGE_MS)
         if not answer.applied:
             raise CommandRefused(f"node {node_id} cannot be added: {answer.reason}")
-        return f"node {node_id} is in the roster; start it at {address} with `raftgossip node`"
+        moved = "" if before is None or before.address == address else f", no longer at {before.address}"
+        return f"node {node_id} is in the roster{moved}; start it at {address} with `raftgossip node`"
 
     async def remove_member(self, node_id: NodeId) -> str:
         """Take a node out for good: roster first, then the leader's coordinator takes its vote. Repeating is harmless.
@@ -113,7 +128,7 @@ class Operations:
                 f"node {node_id} is out of the roster, but no majority confirmed the configuration without it within "
                 f"{CHANGE_MS / 1000:.0f} s; repeat this until it does"
             )
-        return f"node {node_id} is out of the cluster; {_voters(standing.configuration)}"
+        return f"node {node_id} is out of the cluster; {self._told(standing.configuration)}"
 
     async def promote_member(self, node_id: NodeId) -> str:
         """Make a learner that has caught up a voter now, also beyond the number up to which this happens by itself.
@@ -132,7 +147,7 @@ class Operations:
             tuple(learner for learner in current.learners if learner != node_id),
         )
         await self._host.change_configuration(promoted, CHANGE_MS)
-        return f"node {node_id} votes now; {_voters(promoted)}"
+        return f"node {node_id} votes now; {self._told(promoted)}"
 
     async def leave(self) -> str:
         """Take this node itself out of the roster; the configuration follows, and then its `run` ends.
@@ -173,14 +188,15 @@ class Operations:
 
         Raises:
             NotLeader: another node leads.
-            CommandRefused: the target has no vote, or nobody can take over.
-            NoQuorum: nobody took over in time.
+            NotFound: the cluster has no such node.
+            CommandRefused: the target has no vote or does not answer, nobody can take over, or none did in time.
+            NoQuorum: this node leads no more, and no other is known.
         """
         self._must_lead()
-        standing, voters = self._standing, self._raft.status().configuration.voters
-        if target is not None and target not in voters:
-            raise CommandRefused(f"node {target} has no vote, so it cannot lead; {_voters(standing.configuration)}")
-        if target is None and voters == (standing.node_id,):
+        standing, before = self._standing, self._raft.status()
+        if target is not None:
+            refuse_transfer(target, before, standing.view())
+        elif before.configuration.voters == (standing.node_id,):
             raise CommandRefused(f"node {standing.node_id} is the only voter, so nobody can take over")
         if target != standing.node_id:
             await self._transfer(target, CHANGE_MS)
@@ -190,10 +206,15 @@ class Operations:
     async def _transfer(self, target: NodeId | None, timeout_ms: int) -> None:
         standing = self._standing
         deadline_ms = self._parts.clock.now_ms() + timeout_ms
-        await self._host.transfer(target, timeout_ms)
+        try:
+            await self._host.transfer(target, timeout_ms)
+        except (CommandRefused, NoQuorum) as error:  # nothing is open any more: this node leads on
+            raise CommandRefused(f"node {target} does not lead: {error}" if target else str(error)) from None
         left_s = max(deadline_ms - self._parts.clock.now_ms(), 0) / 1000
         if not await standing.until_or_timeout(lambda: standing.leader not in (None, standing.node_id), left_s):
             raise NoQuorum("no other node took over in time; look again with `raftgossip leader`")
+        if target not in (None, standing.leader):
+            raise CommandRefused(f"node {target} does not lead: node {standing.leader} took over before it")
 
     # --- reading
 
@@ -224,6 +245,9 @@ class Operations:
     def _roster_entry(self, node_id: NodeId) -> RosterEntry | None:
         return next((entry for entry in self._standing.view().roster if entry.node_id == node_id), None)
 
+    def _told(self, configuration: Configuration) -> str:
+        return told_voters(configuration, self._parts.config.epoch.max_voters)
+
     async def _propose(self, command: Command, timeout_ms: int) -> ProposeAnswer:
         """Propose as the leader, for as long as this node leads.
 
@@ -238,8 +262,3 @@ class Operations:
             return answer
         self._must_lead()
         raise NoQuorum(f"no majority confirmed it within {timeout_ms / 1000:.0f} s; repeating it is safe")
-
-
-def _voters(configuration: Configuration) -> str:
-    voters = ", ".join(map(str, configuration.voters))
-    return f"the voters are {voters}"

@@ -26,10 +26,11 @@ class MemberDocument(TypedDict):
 
 
 class RosterDocument(TypedDict):
-    """Who belongs to the cluster."""
+    """Who belongs to the cluster. `leader_asked`: as in `StatusDocument`."""
 
     cluster_id: str
     leader: int | None
+    leader_asked: int | None
     members: list[MemberDocument]
 
 

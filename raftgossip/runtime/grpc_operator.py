@@ -15,6 +15,8 @@ from raftgossip.wire.status import error_from_rpc
 
 Answer = TypeVar("Answer")
 
+ANSWER_MS = 3_000
+"""For what a peer answers at once, or after it asked a majority."""
 CHANGE_TIMEOUT_S = 20.0
 """For what waits until a majority confirmed it; the peer itself gives up sooner."""
 
@@ -22,7 +24,7 @@ CHANGE_TIMEOUT_S = 20.0
 class OperatorClient:
     """Talks to one peer. Every method raises a `RaftGossipError`: `TransportError` if the peer does not answer."""
 
-    def __init__(self, address: Address, timeout_ms: int = 3_000) -> None:
+    def __init__(self, address: Address, timeout_ms: int = ANSWER_MS) -> None:
         """Dials when first used."""
         self._timeout_s = timeout_ms / 1000
         self._channel = grpc.insecure_channel(str(address), options=CHANNEL_OPTIONS)

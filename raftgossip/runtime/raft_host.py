@@ -473,7 +473,7 @@ def _refusal(refused: Refused) -> RaftGossipError:
         case "transferring":
             return Busy("the leadership is being handed over; retry at the next leader")
         case "transfer_failed":
-            return CommandRefused("the node that should take over did not in time; this one leads on")
+            return NoQuorum("who should take over did not in time, so that the leader stays the same")
         case "no_successor":
             return CommandRefused("no other voter answers, so nobody can take over")
         case "change_pending":

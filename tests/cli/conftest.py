@@ -54,6 +54,15 @@ def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
 
 
 @pytest.fixture
+def frozen_address() -> Iterator[str]:
+    """An address like that of a stopped process: connections are accepted, and nothing is ever answered."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        yield f"127.0.0.1:{held.getsockname()[1]}"
+
+
+@pytest.fixture
 def dead_address() -> Iterator[str]:
     """An address at which nobody can listen while the test runs: bound, never listening."""
     with socket.socket() as held:

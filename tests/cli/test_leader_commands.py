@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
+import grpc
 import pytest
 
 import raftgossip.cli.leader_hint
-from raftgossip.errors import CommandRefused, NoQuorum, NotFound, NotLeader
+from raftgossip.errors import CommandRefused, DeadlineExceeded, NoQuorum, NotFound, NotLeader
 from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
 from tests.cli.conftest import Outcome
 from tests.support.canned_peer import CannedPeer, serving
@@ -37,6 +38,17 @@ class Pair:
     def changes(self) -> list[Change]:
         """What arrived at the leader."""
         return [(each.action, each.node_id, each.host, each.port) for each in self.leader.changes]
+
+
+class LateWitness(CannedPeer):
+    """Takes node 3 for the leader while it is asked for the first time: whether it answers, and who leads."""
+
+    num_asked = 0
+
+    def Status(self, request: pb.StatusRequest, context: grpc.ServicerContext) -> pb.StatusResponse:  # noqa: N802
+        self.num_asked += 1
+        self.leader = 3 if self.num_asked <= 2 else 1
+        return super().Status(request, context)
 
 
 @pytest.fixture
@@ -78,7 +90,7 @@ def test_options_may_stand_before_or_behind_the_lower_command(
     command: Command, pair: Pair, arguments: tuple[str, ...]
 ) -> None:
     outcome = command(*(each.format(pair.address) for each in arguments))
-    assert json.loads(outcome.out) == {"message": "remove 3 done [red]\x1b[2J"}
+    assert json.loads(outcome.out) == {"node_id": 3, "message": "remove 3 done [red]\x1b[2J"}
     assert pair.changes == [("remove", 3, "", 0)]
 
 
@@ -93,6 +105,75 @@ def test_a_hint_to_a_dead_leader_is_given_up_for_a_newer_one(command: Command, p
     pair.follower.peers = [*pair.follower.peers, CannedPeer(3).place(dead_address)]
     assert command("leader", "transfer", "--node", pair.address).code == 0
     assert pair.leader.transfers == [0]
+
+
+@pytest.mark.parametrize("words", [*(words for words, _ in CHANGES), "leader transfer"])
+def test_a_frozen_leader_is_given_up_for_the_new_one(
+    command: Command, pair: Pair, frozen_address: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(raftgossip.cli.leader_hint, "HOP_MS", 200)
+    monkeypatch.setattr(raftgossip.cli.leader_hint, "PATIENCE_MS", 0)  # the first peer is asked again all the same
+    pair.follower.peers = [*pair.follower.peers, CannedPeer(3).place(frozen_address)]
+    pair.follower.errors = [NotLeader(3), NotLeader(1)]
+    outcome = command(*words.split(), "--node", pair.address)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert len(pair.leader.changes) + len(pair.leader.transfers) == 1
+
+
+def test_the_new_leader_is_shown_when_the_old_one_froze(
+    command: Command, frozen_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(raftgossip.cli.leader_hint, "HOP_MS", 200)
+    leader, follower = CannedPeer(1), LateWitness(2)
+    with serving(leader) as leader_address, serving(follower) as address:
+        follower.peers = [leader.place(leader_address), CannedPeer(3).place(frozen_address)]
+        leader.peers = follower.peers
+        shown = command("leader", "--node", address)
+    assert (shown.code, shown.out) == (0, f"node 1 at {leader_address} leads in term 2\n")
+
+
+@pytest.mark.usefixtures("impatience")
+def test_a_leader_that_stays_frozen_is_named(
+    command: Command, pair: Pair, frozen_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(raftgossip.cli.leader_hint, "HOP_MS", 100)
+    pair.follower.peers = [*pair.follower.peers, CannedPeer(3).place(frozen_address)]
+    pair.follower.errors = [NotLeader(3)]
+    outcome = command("members", "remove", "3", "--node", pair.address)
+    assert outcome.code == 3
+    assert f"no leader of the cluster of {pair.address} was found" in outcome.complaint
+    assert f"the node at {frozen_address}, which it takes for the leader, does not answer" in outcome.complaint
+
+
+def test_a_frozen_peer_that_the_user_named_is_named(
+    command: Command, frozen_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(raftgossip.cli.leader_hint, "ANSWER_MS", 100)
+    outcome = command("members", "add", "4", "10.0.0.9:7001", "--node", frozen_address)
+    assert outcome.code == 3
+    assert f"the peer at {frozen_address} does not answer in time" in outcome.complaint
+
+
+@pytest.mark.parametrize(
+    ("words", "num_asked"),
+    [
+        ("members add 4 10.0.0.9:7001", 1),
+        ("members promote 3", 1),
+        ("leader transfer", 1),
+        ("members remove 3", 2),
+        ("leader transfer --to 3", 2),
+    ],
+)
+def test_what_a_leader_may_have_done_is_repeated_only_if_that_does_no_harm(
+    command: Command, pair: Pair, words: str, num_asked: int
+) -> None:
+    pair.leader.errors = [DeadlineExceeded("it froze"), CommandRefused("asked again")]
+    outcome = command(*words.split(), "--node", pair.address)
+    if num_asked == 1:
+        assert outcome.code == 3
+        assert f"the leader at {pair.leader_address} fell silent before it confirmed this" in outcome.complaint
+    else:
+        assert (outcome.code, outcome.complaint) == (1, "raftgossip: asked again")
 
 
 @pytest.mark.usefixtures("impatience")

@@ -36,6 +36,9 @@ def address(peer: CannedPeer) -> Iterator[str]:
         (("--last", "5"), [5, 6, 7, 8, 9]),
         (("--first", "3"), [3, 4, 5, 6, 7, 8, 9]),
         (("--first", "10"), []),
+        (("--first", "3", "--last", "2"), [3, 4]),
+        (("--first", "2", "--last", "5"), [2, 3, 4, 5, 6]),
+        (("--first", "8", "--last", "5"), [8, 9]),
     ],
 )
 def test_entries_are_gathered_over_pages(
@@ -67,6 +70,18 @@ def test_entries_that_only_the_snapshot_covers_are_left_out(
     assert [entry["index"] for entry in document["entries"]] == [5, 6, 7, 8, 9]
     told = "Entries before 5 are in the snapshot only." in command("logs", "--node", address, *arguments).out
     assert told == ("--first" in arguments)
+
+
+def test_an_index_beyond_the_end_says_where_the_log_ends(command: Command, address: str) -> None:
+    outcome = command("logs", "--node", address, "--first", "10")
+    assert (outcome.code, outcome.out) == (0, "The log ends at 9.\n")
+
+
+@pytest.mark.parametrize("name", ["logs", "epochs"])
+def test_following_with_a_first_and_a_last_one_is_wrong_use(command: Command, address: str, name: str) -> None:
+    outcome = command(name, "--node", address, "--first", "3", "--last", "2", "--follow")
+    assert outcome.code == 2
+    assert "not both" in outcome.complaint
 
 
 def test_following_shows_each_entry_once_and_only_when_it_is_applied(

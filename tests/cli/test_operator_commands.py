@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+import raftgossip.cli.operator
 from raftgossip.errors import NoQuorum
 from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
 from tests.cli.conftest import Outcome
@@ -118,6 +119,40 @@ def test_members_fall_back_to_the_peer_if_its_leader_is_silent(command: Command,
     assert [member["responsive"] for member in json.loads(outcome.out)["members"]] == [None]
 
 
+def test_members_are_shown_soon_and_with_what_is_unknown_if_the_leader_is_frozen(
+    command: Command, frozen_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert raftgossip.cli.operator.HOP_MS <= 1_000
+    monkeypatch.setattr(raftgossip.cli.operator, "HOP_MS", 100)
+    peer = CannedPeer(2)
+    peer.peers = [CannedPeer(1).place(frozen_address)]
+    with serving(peer) as address:
+        shown = command("members", "--node", address)
+        document = json.loads(command("members", "--node", address, "--json").out)
+        assert "The leader, node 1, does not answer" in command("status", "--node", address).out
+    assert shown.code == 0
+    assert "The leader, node 1, does not answer: who answers, and how far each log is, are unknown" in shown.out
+    assert (document["leader"], document["leader_asked"]) == (1, None)
+
+
+def test_members_without_a_leader_say_that_none_is_known(command: Command) -> None:
+    with serving(CannedPeer(2, leader=0)) as address:
+        assert "No leader is known: who answers" in command("members", "--node", address).out
+
+
+def test_members_that_the_leader_told_leave_nothing_unknown(command: Command, follower: str) -> None:
+    assert "unknown" not in command("members", "--node", follower).out
+    assert json.loads(command("members", "--node", follower, "--json").out)["leader_asked"] == 1
+
+
+def test_a_host_that_does_not_exist_is_told_in_plain_words(command: Command) -> None:
+    outcome = command("members", "--node", "no-such-host.invalid:7001")
+    assert outcome.code == 3
+    assert outcome.complaint == (
+        "raftgossip: no-such-host.invalid: no such host; check the address no-such-host.invalid:7001"
+    )
+
+
 def test_text_of_peers_is_shown_and_not_obeyed(command: Command, follower: str) -> None:
     assert "site=[bold]Basel" in command("members", "--node", follower).out
     said = command("leave", "--node", follower)
@@ -127,7 +162,14 @@ def test_text_of_peers_is_shown_and_not_obeyed(command: Command, follower: str) 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
-    [((), [1, 2, 3, 4, 5]), (("--last", "2"), [4, 5]), (("--first", "2"), [2, 3, 4, 5]), (("--first", "9"), [])],
+    [
+        ((), [1, 2, 3, 4, 5]),
+        (("--last", "2"), [4, 5]),
+        (("--first", "2"), [2, 3, 4, 5]),
+        (("--first", "9"), []),
+        (("--first", "2", "--last", "3"), [2, 3, 4]),
+        (("--first", "4", "--last", "9"), [4, 5]),
+    ],
 )
 def test_epochs_are_gathered_over_pages(
     command: Command, follower: str, arguments: tuple[str, ...], expected: list[int]
@@ -144,6 +186,10 @@ def test_epochs_for_people_has_one_row_each(command: Command, follower: str) -> 
     assert [line.split()[0] for line in lines] == ["epoch", "3", "4", "5"]
     assert "accuracy 0.4" in lines[2]
     assert DIGEST.hex()[:12] in lines[2]
+
+
+def test_epochs_beyond_the_newest_say_which_that_is(command: Command, follower: str) -> None:
+    assert command("epochs", "--node", follower, "--first", "9").out == "The newest closed epoch is 5.\n"
 
 
 def test_leaving_as_json_has_the_peers_sentence(command: Command, follower: str) -> None:

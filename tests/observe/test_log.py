@@ -122,6 +122,18 @@ def test_failures_are_louder_than_the_normal_course() -> None:
     assert line_of(EpochOpened(Epoch(3), 2, (ONE,)))[0] == "warning"
 
 
+@pytest.mark.parametrize(
+    ("term", "expected"),
+    [(4, ("info", "leader awaited")), (3, ("warning", "leader lost"))],
+    ids=["handed over", "lost"],
+)
+def test_a_leader_that_makes_room_for_the_next_term_is_no_loss(term: int, expected: tuple[str, str]) -> None:
+    facts = LeaderKnown(ONE, Term(3)), LeaderKnown(None, Term(term)), LeaderKnown(TWO, Term(4))
+    lines = [json.loads(line) for line in written(*facts)]
+    assert (lines[1]["level"], lines[1]["event"]) == expected
+    assert [lines[each]["event"] for each in (0, 2)] == ["leader elected"] * 2
+
+
 def test_a_log_that_cannot_be_written_does_not_raise() -> None:
     class Broken(io.StringIO):
         def write(self, _: str) -> int:

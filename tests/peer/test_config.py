@@ -51,6 +51,7 @@ def test_every_field_has_a_rule_and_a_docstring_after_it() -> None:
         ({"node_id": 2**31}, "node_id is 2147483648"),
         ({"found": 1}, "found is 1; it must be true or false"),
         ({"peers": "host"}, "peers: the address 'host' has no port"),
+        ({"peers": "http://host:1"}, "peers: the address 'http://host:1' begins with http://; give host:port alone"),
         ({"gateway": [3]}, "gateway is"),
         ({"data_dir": ""}, "data_dir is ''; it must be the path of a directory"),
         ({"metadata": {"site": 3}}, "metadata is"),
@@ -120,6 +121,8 @@ def test_every_key_of_a_table_can_be_set_by_file_and_by_text(tmp_path: Path, nam
     ("text", "words"),
     [
         ("num_epoch = 3", "unknown key 'num_epoch'; did you mean num_epochs"),
+        ("max_voters = 3", "unknown key 'max_voters'; did you mean max_voters in the table [epoch]?"),
+        ('"raft.heartbeat_ms" = 3', "did you mean heartbeat_ms in the table [raft]?"),
         ('num_epochs = "3"', "num_epochs is '3'; it must be a whole number"),
         ("listen = 3", "listen is 3; it must be a text"),
         ("seed = 1\nnum_epochs 3", "line 2"),

@@ -80,8 +80,24 @@ def test_an_added_node_stands_in_the_roster_unclaimed(node: OperatedNode) -> Non
 
 def test_an_awaited_node_may_be_added_again_elsewhere(node: OperatedNode) -> None:
     run(node.operations.add_member(FOUR, Address("10.0.0.9", 1)))
-    run(node.operations.add_member(FOUR, ADDRESS))
+    assert "no longer at 10.0.0.9:1; start it at 10.0.0.4:7004" in run(node.operations.add_member(FOUR, ADDRESS))
+    assert "no longer" not in run(node.operations.add_member(FOUR, ADDRESS))
     assert [entry.address for entry in node.ledger.view().roster if entry.node_id == FOUR] == [ADDRESS]
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        (Address("0.0.0.0", 7004), "every address of a machine"),
+        (Address("::", 7004), "every address of a machine"),
+        (Address("*", 7004), "every address of a machine"),
+        (Address("127.0.0.1", 7003), "127.0.0.1:7003 is the address of node 3"),
+    ],
+)
+def test_an_address_where_nobody_could_reach_it_is_refused(node: OperatedNode, address: Address, words: str) -> None:
+    with pytest.raises(CommandRefused, match=words):
+        run(node.operations.add_member(FOUR, address))
+    assert roster(node) == [1, 2, 3]
 
 
 def test_a_node_that_is_in_already_cannot_be_added(node: OperatedNode) -> None:
@@ -91,7 +107,7 @@ def test_a_node_that_is_in_already_cannot_be_added(node: OperatedNode) -> None:
 
 def test_a_node_that_left_keeps_its_id(node: OperatedNode) -> None:
     run(node.operations.remove_member(THREE))
-    with pytest.raises(CommandRefused, match="another state directory"):
+    with pytest.raises(CommandRefused, match="another state directory, also after it left"):
         run(node.operations.add_member(THREE, ADDRESS))
 
 
@@ -157,7 +173,10 @@ def test_a_stranger_cannot_be_removed(node: OperatedNode) -> None:
 
 def test_a_learner_that_caught_up_votes(node: OperatedNode) -> None:
     node.follow_learner(FOUR, match_index=95)
-    assert run(node.operations.promote_member(FOUR)) == "node 4 votes now; the voters are 1, 2, 3, 4"
+    assert run(node.operations.promote_member(FOUR)) == (
+        "node 4 votes now; the voters are 1, 2, 3, 4: 4 voters, more than max_voters 3; "
+        "an even number tolerates no more losses than 3"
+    )
     assert node.raft.configuration == Configuration((ME, TWO, THREE, FOUR))
 
 
@@ -219,9 +238,39 @@ def test_a_transfer_waits_for_the_new_leader(node: OperatedNode) -> None:
 
 
 def test_who_has_no_vote_cannot_lead(node: OperatedNode) -> None:
+    run(node.operations.add_member(FOUR, ADDRESS))
     node.follow_learner(FOUR, match_index=100)
-    with pytest.raises(CommandRefused, match=r"node 4 has no vote.*the voters are 1, 2, 3"):
+    with pytest.raises(CommandRefused, match=r"node 4 has no vote.*`raftgossip members promote 4`.*the voters 1, 2, 3"):
         run(node.operations.transfer_leadership(FOUR))
+    with pytest.raises(NotFound, match=r"node 9 is not in the roster; its nodes are 1, 2, 3, 4"):
+        run(node.operations.transfer_leadership(NodeId(9)))
+    assert node.transfers == []
+
+
+def test_who_does_not_answer_the_leader_is_refused_at_once_with_those_who_do(node: OperatedNode) -> None:
+    node.follow_voters({TWO: True, THREE: False})
+    with pytest.raises(CommandRefused, match=r"node 3 does not answer the leader; start it, or choose one of 2$"):
+        run(node.operations.transfer_leadership(THREE))
+    node.follow_voters({TWO: False, THREE: False})
+    with pytest.raises(CommandRefused, match=r"node 3 does not answer the leader; start it$"):
+        run(node.operations.transfer_leadership(THREE))
+    assert node.transfers == []
+
+
+@pytest.mark.parametrize("error", [NoQuorum("it did not in time"), CommandRefused("no_successor")])
+def test_a_transfer_that_failed_is_a_refusal_that_names_the_target(node: OperatedNode, error: Exception) -> None:
+    def fail(_: NodeId | None) -> None:
+        raise error
+
+    node.on_transfer = fail
+    with pytest.raises(CommandRefused, match=f"node 3 does not lead: {error}"):
+        run(node.operations.transfer_leadership(THREE))
+
+
+def test_a_transfer_that_another_node_won_is_told_so(node: OperatedNode) -> None:
+    node.on_transfer = lambda target: node.lead(TWO)
+    with pytest.raises(CommandRefused, match="node 3 does not lead: node 2 took over"):
+        run(node.operations.transfer_leadership(THREE))
 
 
 def test_the_only_voter_cannot_hand_over(node: OperatedNode) -> None:

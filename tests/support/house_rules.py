@@ -30,12 +30,12 @@ FOLDER_CEILINGS = {
     "raftgossip/wire": 1_250,
     "raftgossip/runtime": 3_800,
     "raftgossip/learning": 4_000,
-    "raftgossip/peer": 2_950,
+    "raftgossip/peer": 3_050,
     "raftgossip/sim": 2_350,
     "raftgossip/observe": 3_500,
     "raftgossip/edge": 1_500,
     "raftgossip/adapters": 800,
-    "raftgossip/cli": 2_750,
+    "raftgossip/cli": 2_900,
     "gateway": 1_900,
 }
 

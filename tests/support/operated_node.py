@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from raftgossip.core.epoch.command import AddPeer, Command, RemovePeer, StartRun
+from raftgossip.core.epoch.config import EpochConfig
 from raftgossip.core.epoch.ledger import Applied, Ledger
 from raftgossip.core.raft.config import RaftConfig
 from raftgossip.core.raft.message import Configuration, Entry
@@ -89,7 +90,7 @@ class OperatedNode:
         parts: Any = SimpleNamespace(
             clock=self.clock,
             links=self.links,
-            config=SimpleNamespace(raft=RaftConfig()),
+            config=SimpleNamespace(raft=RaftConfig(), epoch=EpochConfig(max_voters=3)),
             ask=SimpleNamespace(address=Address("127.0.0.1", 7001)),
         )
         self.operations = Operations(parts, self.standing, cast(Any, self), cast(Any, self), cast(Any, self))
@@ -123,6 +124,11 @@ class OperatedNode:
         self.configure(Configuration(current.voters, (node_id,)))
         follower = FollowerStatus(node_id, LogIndex(match_index), responsive, "replicate")
         self.raft = replace(self.raft, followers=(follower,))
+
+    def follow_voters(self, responsive: dict[NodeId, bool]) -> None:
+        """The other voters answer the leader, or not."""
+        followers = [FollowerStatus(node, LogIndex(100), answers, "replicate") for node, answers in responsive.items()]
+        self.raft = replace(self.raft, followers=tuple(followers))
 
     # --- as RaftNode, as RaftHost, as Proposer
 

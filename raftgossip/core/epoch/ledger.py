@@ -226,7 +226,7 @@ class Ledger:
         if owner not in (UNCLAIMED, command.owner):
             # Also for the departed: their vote may still count in the Raft configuration.
             return (
-                f"node id {node_id} is bound to the state directory that it first came with; "
+                f"node id {node_id} belongs to another state directory, also after it left: "
                 "start it with that one, or choose another id"
             )
         entry = RosterEntry(node_id, command.address, command.incarnation, command.metadata, command.owner)
