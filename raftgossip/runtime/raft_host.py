@@ -438,7 +438,10 @@ class RaftHost(Generic[ResultT]):
 
     def _overwritten(self, appended: Appended) -> None:
         for waiting in (self._proposals, self._changes):
-            waiting.fail(appended.request_id, NoQuorum("another leader overwrote it, or a snapshot covers it; repeating it is safe"))
+            waiting.fail(
+                appended.request_id,
+                NoQuorum("another leader overwrote it, or a snapshot covers it; repeating it is safe"),
+            )
 
     def _refuse(self, refused: Refused) -> None:
         error = _refusal(refused)
