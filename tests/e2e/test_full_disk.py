@@ -183,10 +183,10 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder to mount on; skips where that is not allowed."""
     folder = tmp_path_factory.mktemp("disk")
     if shutil.which("unshare") is None:
-        pytest.skip("needs unshare")
+        pytest.skip("needs the program unshare, of the Debian package util-linux")
     mount = ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("no private mounts are allowed here")
+        pytest.skip("this machine allows no mounts in a namespace of one's own (unshare -rm, of util-linux)")
     return folder
 
 
@@ -257,7 +257,7 @@ def test_a_failed_fsync_ends_the_store(tmp_path: Path, failing: int) -> None:
     # checkpoint, whose failure SQLite would keep to itself.
     inject = ["strace", "-f", "-qq", "-o", os.devnull, "-e", f"inject=fdatasync:error=EIO:when={failing}"]
     if shutil.which("strace") is None or subprocess.run([*inject, "true"], check=False).returncode != 0:
-        pytest.skip("needs strace")
+        pytest.skip("needs the Debian package strace, and the permission to trace")
     ran = subprocess.run(
         [*inject, sys.executable, "-c", PRELUDE + IN_A_CHILD, str(tmp_path)],
         stdout=subprocess.PIPE,
