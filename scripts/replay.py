@@ -32,6 +32,8 @@ def main() -> int:
     parser.add_argument("--from-ms", type=int, default=0, metavar="T", help="show what happens from then on")
     parser.add_argument("--to-ms", type=int, metavar="T", help="... until then")
     options = parser.parse_args()
+    if options.nodes is not None and options.nodes < 2:
+        parser.error("--nodes is at least 2")
 
     def show(line: str) -> None:
         at_ms = int(line.split(" ", 1)[0])

@@ -97,6 +97,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--mutation", choices=sorted(MUTATIONS), help="break this rule first")
     parser.add_argument("--json", action="store_true", help="print the summary and the violations as JSON")
     options = parser.parse_args(arguments)
+    if min(options.seeds, options.jobs) < 1 or (options.nodes is not None and options.nodes < 2):
+        parser.error("--seeds and --jobs are at least 1, --nodes at least 2")
+    if options.jobs > options.seeds:
+        parser.error(f"--jobs {options.jobs} is more than there are seeds ({options.seeds})")
     started = time.perf_counter()
     if options.jobs > 1:
         figures = merged(play_in_processes(options, arguments))
