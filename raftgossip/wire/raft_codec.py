@@ -82,17 +82,10 @@ def frame_from_bytes(data: bytes) -> tuple[str, tuple[Message, ...]]:
         frame = pb.RaftFrame.FromString(data)
     except DecodeError:
         raise WireError("the bytes are not a RaftFrame") from None
-    return frame.cluster_id, tuple([message_from_proto(message) for message in frame.messages])
+    return frame.cluster_id, tuple([_message_from_proto(message) for message in frame.messages])
 
 
-def message_to_proto(message: Message) -> pb.RaftMessage:
-    """One addressed message."""
-    encoded = pb.RaftMessage()
-    _fill(encoded, message)
-    return encoded
-
-
-def message_from_proto(encoded: pb.RaftMessage) -> Message:
+def _message_from_proto(encoded: pb.RaftMessage) -> Message:
     """One addressed message.
 
     Raises:

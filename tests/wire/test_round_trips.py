@@ -37,8 +37,6 @@ from raftgossip.wire.raft_codec import (
     _size_bound,
     frame_from_bytes,
     frames_to_bytes,
-    message_from_proto,
-    message_to_proto,
 )
 from raftgossip.wire.update_codec import ExchangeHeader
 from tests.support.wire_values import commands, envelopes, headers, messages, records, specifications
@@ -48,9 +46,9 @@ GRPC_LIMIT = 4 * 1024 * 1024
 
 @given(messages)
 def test_a_raft_message_comes_back_equal(message: Message) -> None:
-    encoded = message_to_proto(message).SerializeToString()
+    (frame,) = frames_to_bytes("c", [message])
 
-    assert message_from_proto(pb.RaftMessage.FromString(encoded)) == message
+    assert frame_from_bytes(frame) == ("c", (message,))
 
 
 @given(st.text(max_size=20), st.lists(messages, min_size=1, max_size=5))
@@ -138,7 +136,7 @@ MEMBERS = Configuration(
 def test_no_message_is_longer_than_the_frames_reckon(body: Body) -> None:
     message = Message(NodeId(MAX_NODE_ID), NodeId(MAX_NODE_ID), Term(MAX_NUMBER), body)
 
-    frame = pb.RaftFrame(messages=[message_to_proto(message)]).SerializeToString()
+    (frame,) = frames_to_bytes("", [message])
 
     assert len(frame) <= _size_bound(body) < len(frame) + 100 + 32 * 9
 
