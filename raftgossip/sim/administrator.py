@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
-from raftgossip.core.raft.message import Configuration, ConfigurationProposed, RaftEvent
+from raftgossip.core.raft.message import Configuration, ConfigurationProposed
 from raftgossip.sim.knobs import Knobs
 from raftgossip.sim.machine import Machine
-
-
-class Surroundings(Protocol):
-    """What the administrator needs of the world."""
-
-    def plan(self, delay_ms: int, action: Callable[..., None], *arguments: object) -> None:
-        """Let something happen later."""
-
-    def submit(self, machine: Machine, event: RaftEvent) -> None:
-        """Put an event into a machine's mailbox, if it runs."""
-
-    def leaders(self) -> list[Machine]:
-        """Machines whose node thinks that it leads."""
-
-    def new_request(self) -> int:
-        """A number that no other request has."""
+from raftgossip.sim.surroundings import Surroundings
 
 
 class Administrator:

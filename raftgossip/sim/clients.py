@@ -11,9 +11,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from raftgossip.core.raft.message import Proposed, RaftEvent, ReadRequested
+from raftgossip.core.raft.message import Proposed, ReadRequested
 from raftgossip.ids import NodeId
 from raftgossip.sim import registers
 from raftgossip.sim.knobs import Knobs
@@ -21,6 +20,7 @@ from raftgossip.sim.linearizability import Call
 from raftgossip.sim.machine import Machine
 from raftgossip.sim.network import Network
 from raftgossip.sim.registers import Answer, Command, Operation, Result
+from raftgossip.sim.surroundings import Surroundings
 
 KEYS = ("a", "b", "c")
 CALLS_PER_KEY = 50
@@ -30,26 +30,6 @@ MAX_PROBES = 50
 NUM_PROBE_READS = 8
 STICKINESS = 0.8
 """The chance that a client asks whom it asked before."""
-
-
-class Surroundings(Protocol):
-    """What clients need of the world."""
-
-    @property
-    def now_ms(self) -> int:
-        """Virtual time."""
-
-    def plan(self, delay_ms: int, action: Callable[..., None], *arguments: object) -> None:
-        """Let something happen later."""
-
-    def submit(self, machine: Machine, event: RaftEvent) -> None:
-        """Put an event into a machine's mailbox, if it runs."""
-
-    def leaders(self) -> list[Machine]:
-        """Machines whose node thinks that it leads."""
-
-    def new_request(self) -> int:
-        """A number that no other request has."""
 
 
 @dataclass(slots=True)

@@ -4,41 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
-from raftgossip.core.raft.message import RaftEvent, TransferRequested
+from raftgossip.core.raft.message import TransferRequested
 from raftgossip.sim.knobs import Knobs
 from raftgossip.sim.machine import Machine
 from raftgossip.sim.network import Network, Way
-
-
-class Surroundings(Protocol):
-    """What faults need of the world."""
-
-    @property
-    def now_ms(self) -> int:
-        """Virtual time."""
-
-    def plan(self, delay_ms: int, action: Callable[..., None], *arguments: object) -> None:
-        """Let something happen later."""
-
-    def submit(self, machine: Machine, event: RaftEvent) -> None:
-        """Put an event into a machine's mailbox, if it runs."""
-
-    def crash(self, machine: Machine) -> None:
-        """Stop a machine at once."""
-
-    def restart(self, machine: Machine) -> None:
-        """Start it, if it does not run."""
-
-    def leaders(self) -> list[Machine]:
-        """Machines whose node thinks that it leads."""
-
-    def new_request(self) -> int:
-        """A number that no other request has."""
-
-    def note(self, *parts: object) -> None:
-        """Write down what happens."""
+from raftgossip.sim.surroundings import Surroundings
 
 
 class Faults:
