@@ -53,6 +53,10 @@ class PermissionDenied(RemoteError):
     """The rule named in the text forbids this to this sender."""
 
 
+class Unauthenticated(RemoteError):
+    """The sender did not prove who it is: a certificate or token that is missing, foreign, expired or revoked."""
+
+
 class WrongCluster(RemoteError):
     """The sender belongs to another cluster."""
 
@@ -71,7 +75,12 @@ class CommandRefused(RaftGossipError):
 
 
 class Busy(RaftGossipError):
-    """A queue is full. Nothing changed; retry later."""
+    """A queue is full, or the caller calls too often. Nothing changed; retry later: `retry_after_ms` says when, where
+    that is known (0: it is not)."""
+
+    def __init__(self, text: str = "", retry_after_ms: int = 0) -> None:
+        super().__init__(text)
+        self.retry_after_ms = retry_after_ms
 
 
 class NoQuorum(RaftGossipError):

@@ -16,14 +16,14 @@ class Discovery(Protocol):
     def name(self) -> str:
         """For messages to people, e.g. `gateway 10.0.0.5:8090`."""
 
-    async def register(self, node_id: NodeId, address: Address, owner: str) -> Hints:
-        """Say where this node listens; returns who else is there."""
+    async def register(self, node_id: NodeId, address: Address, owner: str, cluster_id: str) -> Hints:
+        """Say where this node listens, and which cluster it belongs to (empty: none yet); returns who else is there."""
 
-    async def renew(self, node_id: NodeId) -> bool:
+    async def renew(self, node_id: NodeId, cluster_id: str) -> bool:
         """Say that this node lives; False: register again."""
 
-    async def report_leader(self, node_id: NodeId) -> None:
-        """Leave a hint who leads, for newcomers."""
+    async def report_leader(self, node_id: NodeId, term: int) -> None:
+        """Leave a hint who leads since when, for newcomers."""
 
     async def leave(self, node_id: NodeId) -> None:
         """Take this node off the list."""

@@ -10,6 +10,7 @@ from raftgossip.core.epoch.command import EpochRecord, OpenEpochState
 from raftgossip.core.epoch.config import RunSpec
 from raftgossip.core.raft.message import Message
 from raftgossip.ids import Address, Incarnation, LogIndex, NodeId, Term
+from raftgossip.trust.callers import Caller
 from raftgossip.update import FloatVector
 
 
@@ -28,6 +29,12 @@ class JoinAsk:
     metadata: tuple[tuple[str, str], ...]
     forwarded: bool = False
     """A member that does not lead passes the request on once."""
+    join_token: str = ""
+    """An organisation's permission to enter, as the newcomer shows it; empty: none."""
+    identity: str = ""
+    """The SPIFFE name on the connection that the request came on; where there is one, it is the `owner`, too."""
+    key_digest: bytes = b""
+    """SHA-256 of that connection's public key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +142,19 @@ class PeerService(Protocol):
     def deliver(self, messages: Sequence[Message]) -> None:
         """Take Raft messages; called on the event loop, never blocks, drops what does not fit."""
 
-    async def propose_forwarded(self, envelope: bytes) -> ProposeAnswer:
-        """Propose another peer's stamped command, if this node leads."""
+    def check_member(self, caller: Caller) -> None:
+        """Refuse a peer that was taken out of the cluster, or that calls with the id of another one. Any thread.
+
+        Raises:
+            PermissionDenied: names the rule.
+        """
+
+    def server_name_of(self, node_id: NodeId) -> str:
+        """Whom TLS must find where this node is dialled: it alone if the roster knows its name, else any peer. Any
+        thread."""
+
+    async def propose_forwarded(self, envelope: bytes, caller: Caller) -> ProposeAnswer:
+        """Propose another peer's stamped command, if this node leads and the command is the caller's own affair."""
 
     async def join(self, ask: JoinAsk) -> JoinAnswer:
         """Add a node to the roster, or pass the request on to the leader."""
@@ -191,3 +209,7 @@ class Hints:
     is_bootstrap: bool
     """Discovery knows no cluster and names this node the one that may found it."""
     peers: tuple[tuple[NodeId, Address], ...]
+    cluster_id: str = ""
+    """The cluster that discovery knows of; empty: none."""
+    wait_ms: int = 0
+    """Discovery has just started and names no bootstrap before so much time has passed."""

@@ -30,12 +30,17 @@ from raftgossip.errors import (
     StorageError,
     StorageFull,
     TransportError,
+    Unauthenticated,
     WireError,
     WrongCluster,
 )
 
 LEADER_KEY = "raftgossip-leader"
 """Trailing metadata of a `NotLeader` answer: the id of the leader, 0 if none is known."""
+RETRY_KEY = "grpc-retry-pushback-ms"
+"""Trailing metadata of a `Busy` answer: after how many milliseconds to try again; gRPC's own name for it."""
+MAX_RETRY_MS = 60_000
+"""What a server asks for beyond it is not obeyed."""
 MAX_DETAILS = 1000
 """Bytes of an error's text that travel; HTTP/2 trailers hold 8 KiB, and each byte may take three there."""
 
@@ -54,6 +59,7 @@ _TABLE: tuple[tuple[type[RaftGossipError], grpc.StatusCode], ...] = (
     (AlreadyExists, grpc.StatusCode.ALREADY_EXISTS),
     (WrongCluster, grpc.StatusCode.PERMISSION_DENIED),
     (PermissionDenied, grpc.StatusCode.PERMISSION_DENIED),
+    (Unauthenticated, grpc.StatusCode.UNAUTHENTICATED),
     (DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED),
     (TransportError, grpc.StatusCode.UNAVAILABLE),
     (NoQuorum, grpc.StatusCode.UNAVAILABLE),
@@ -70,6 +76,7 @@ _ERRORS: dict[grpc.StatusCode, type[RaftGossipError]] = {
     grpc.StatusCode.NOT_FOUND: NotFound,
     grpc.StatusCode.ALREADY_EXISTS: AlreadyExists,
     grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.UNAVAILABLE: TransportError,
     grpc.StatusCode.CANCELLED: TransportError,
@@ -86,8 +93,14 @@ def status_of(error: RaftGossipError) -> tuple[grpc.StatusCode, str]:
 
 
 def trailing_metadata_of(error: RaftGossipError) -> tuple[tuple[str, str], ...]:
-    """What travels beside the status: the leader, if that is what the caller needs."""
-    return ((LEADER_KEY, str(error.leader or 0)),) if isinstance(error, NotLeader) else ()
+    """What travels beside the status: the leader, or when to try again, if that is what the caller needs."""
+    match error:
+        case NotLeader():
+            return ((LEADER_KEY, str(error.leader or 0)),)
+        case Busy(retry_after_ms=int(milliseconds)) if milliseconds > 0:
+            return ((RETRY_KEY, str(milliseconds)),)
+        case _:
+            return ()
 
 
 def error_from_rpc(failure: grpc.RpcError) -> RaftGossipError:
@@ -95,9 +108,12 @@ def error_from_rpc(failure: grpc.RpcError) -> RaftGossipError:
     if not isinstance(failure, grpc.Call | grpc.aio.AioRpcError):
         return TransportError(str(failure) or "the call failed")
     code, text = failure.code(), failure.details() or "no reason was given"
-    leader = _leader_of(failure.trailing_metadata() or ())
+    metadata = tuple(failure.trailing_metadata() or ())
+    leader = _number_in(metadata, LEADER_KEY)
     if code is grpc.StatusCode.FAILED_PRECONDITION and leader is not None:
         return NotLeader(leader or None)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return Busy(text, min(_number_in(metadata, RETRY_KEY) or 0, MAX_RETRY_MS))
     kind = _ERRORS.get(code)
     if kind is None:
         return RemoteError(f"{code.name}: {text}")
@@ -108,8 +124,8 @@ def _details(error: RaftGossipError) -> str:
     return str(error).encode(errors="replace")[:MAX_DETAILS].decode(errors="ignore")
 
 
-def _leader_of(metadata: Iterable[Any]) -> int | None:
+def _number_in(metadata: Iterable[Any], wanted: str) -> int | None:
     for key, value in metadata:
-        if key == LEADER_KEY and isinstance(value, str) and value.isdecimal():
+        if key == wanted and isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20:
             return int(value)
     return None

@@ -37,6 +37,7 @@ CODES = {
     "StaleEpoch": "OUT_OF_RANGE",
     "NotFound": "NOT_FOUND",
     "AlreadyExists": "ALREADY_EXISTS",
+    "Unauthenticated": "UNAUTHENTICATED",
     "PermissionDenied": "PERMISSION_DENIED",
     "WrongCluster": "PERMISSION_DENIED",
     "NotLeader": "FAILED_PRECONDITION",

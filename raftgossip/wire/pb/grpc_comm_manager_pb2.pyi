@@ -16,7 +16,7 @@ ENTRY_NOOP: EntryKind
 ENTRY_CONFIGURATION: EntryKind
 
 class NodeInfo(_message.Message):
-    __slots__ = ("node_id", "ip_address", "port", "capabilities", "status", "last_seen", "join_timestamp", "metadata")
+    __slots__ = ("node_id", "ip_address", "port", "capabilities", "status", "last_seen", "join_timestamp", "metadata", "identity")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -32,6 +32,7 @@ class NodeInfo(_message.Message):
     LAST_SEEN_FIELD_NUMBER: _ClassVar[int]
     JOIN_TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
     node_id: int
     ip_address: str
     port: int
@@ -40,10 +41,11 @@ class NodeInfo(_message.Message):
     last_seen: float
     join_timestamp: float
     metadata: _containers.ScalarMap[str, str]
-    def __init__(self, node_id: _Optional[int] = ..., ip_address: _Optional[str] = ..., port: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., status: _Optional[str] = ..., last_seen: _Optional[float] = ..., join_timestamp: _Optional[float] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    identity: str
+    def __init__(self, node_id: _Optional[int] = ..., ip_address: _Optional[str] = ..., port: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., status: _Optional[str] = ..., last_seen: _Optional[float] = ..., join_timestamp: _Optional[float] = ..., metadata: _Optional[_Mapping[str, str]] = ..., identity: _Optional[str] = ...) -> None: ...
 
 class RegisterNodeRequest(_message.Message):
-    __slots__ = ("node_id", "ip_address", "port", "capabilities", "metadata")
+    __slots__ = ("node_id", "ip_address", "port", "capabilities", "metadata", "cluster_id", "can_wait")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -56,15 +58,19 @@ class RegisterNodeRequest(_message.Message):
     PORT_FIELD_NUMBER: _ClassVar[int]
     CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    CAN_WAIT_FIELD_NUMBER: _ClassVar[int]
     node_id: int
     ip_address: str
     port: int
     capabilities: _containers.RepeatedScalarFieldContainer[str]
     metadata: _containers.ScalarMap[str, str]
-    def __init__(self, node_id: _Optional[int] = ..., ip_address: _Optional[str] = ..., port: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    cluster_id: str
+    can_wait: bool
+    def __init__(self, node_id: _Optional[int] = ..., ip_address: _Optional[str] = ..., port: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., cluster_id: _Optional[str] = ..., can_wait: bool = ...) -> None: ...
 
 class RegisterNodeResponse(_message.Message):
-    __slots__ = ("status", "node_id", "is_bootstrap", "registry_version", "nodes", "leader", "message")
+    __slots__ = ("status", "node_id", "is_bootstrap", "registry_version", "nodes", "leader", "message", "cluster_id", "registry_id", "total_nodes", "heartbeat_interval_ms", "bootstrap_wait_ms")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     IS_BOOTSTRAP_FIELD_NUMBER: _ClassVar[int]
@@ -72,6 +78,11 @@ class RegisterNodeResponse(_message.Message):
     NODES_FIELD_NUMBER: _ClassVar[int]
     LEADER_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    REGISTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_NODES_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
+    BOOTSTRAP_WAIT_MS_FIELD_NUMBER: _ClassVar[int]
     status: str
     node_id: int
     is_bootstrap: bool
@@ -79,41 +90,70 @@ class RegisterNodeResponse(_message.Message):
     nodes: _containers.RepeatedCompositeFieldContainer[NodeInfo]
     leader: NodeInfo
     message: str
-    def __init__(self, status: _Optional[str] = ..., node_id: _Optional[int] = ..., is_bootstrap: bool = ..., registry_version: _Optional[int] = ..., nodes: _Optional[_Iterable[_Union[NodeInfo, _Mapping]]] = ..., leader: _Optional[_Union[NodeInfo, _Mapping]] = ..., message: _Optional[str] = ...) -> None: ...
+    cluster_id: str
+    registry_id: str
+    total_nodes: int
+    heartbeat_interval_ms: int
+    bootstrap_wait_ms: int
+    def __init__(self, status: _Optional[str] = ..., node_id: _Optional[int] = ..., is_bootstrap: bool = ..., registry_version: _Optional[int] = ..., nodes: _Optional[_Iterable[_Union[NodeInfo, _Mapping]]] = ..., leader: _Optional[_Union[NodeInfo, _Mapping]] = ..., message: _Optional[str] = ..., cluster_id: _Optional[str] = ..., registry_id: _Optional[str] = ..., total_nodes: _Optional[int] = ..., heartbeat_interval_ms: _Optional[int] = ..., bootstrap_wait_ms: _Optional[int] = ...) -> None: ...
 
 class GetNodesRequest(_message.Message):
-    __slots__ = ("requesting_node_id",)
+    __slots__ = ("requesting_node_id", "limit", "after_node_id", "since_version", "registry_id")
     REQUESTING_NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    AFTER_NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    SINCE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    REGISTRY_ID_FIELD_NUMBER: _ClassVar[int]
     requesting_node_id: int
-    def __init__(self, requesting_node_id: _Optional[int] = ...) -> None: ...
+    limit: int
+    after_node_id: int
+    since_version: int
+    registry_id: str
+    def __init__(self, requesting_node_id: _Optional[int] = ..., limit: _Optional[int] = ..., after_node_id: _Optional[int] = ..., since_version: _Optional[int] = ..., registry_id: _Optional[str] = ...) -> None: ...
 
 class GetNodesResponse(_message.Message):
-    __slots__ = ("nodes", "registry_version")
+    __slots__ = ("nodes", "registry_version", "registry_id", "is_delta", "removed", "next_after_node_id", "total_nodes")
     NODES_FIELD_NUMBER: _ClassVar[int]
     REGISTRY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    REGISTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    IS_DELTA_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_FIELD_NUMBER: _ClassVar[int]
+    NEXT_AFTER_NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_NODES_FIELD_NUMBER: _ClassVar[int]
     nodes: _containers.RepeatedCompositeFieldContainer[NodeInfo]
     registry_version: int
-    def __init__(self, nodes: _Optional[_Iterable[_Union[NodeInfo, _Mapping]]] = ..., registry_version: _Optional[int] = ...) -> None: ...
+    registry_id: str
+    is_delta: bool
+    removed: _containers.RepeatedScalarFieldContainer[int]
+    next_after_node_id: int
+    total_nodes: int
+    def __init__(self, nodes: _Optional[_Iterable[_Union[NodeInfo, _Mapping]]] = ..., registry_version: _Optional[int] = ..., registry_id: _Optional[str] = ..., is_delta: bool = ..., removed: _Optional[_Iterable[int]] = ..., next_after_node_id: _Optional[int] = ..., total_nodes: _Optional[int] = ...) -> None: ...
 
 class GetLeaderRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class GetLeaderResponse(_message.Message):
-    __slots__ = ("leader", "registry_version", "message")
+    __slots__ = ("leader", "registry_version", "message", "term", "age_ms")
     LEADER_FIELD_NUMBER: _ClassVar[int]
     REGISTRY_VERSION_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    AGE_MS_FIELD_NUMBER: _ClassVar[int]
     leader: NodeInfo
     registry_version: int
     message: str
-    def __init__(self, leader: _Optional[_Union[NodeInfo, _Mapping]] = ..., registry_version: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
+    term: int
+    age_ms: int
+    def __init__(self, leader: _Optional[_Union[NodeInfo, _Mapping]] = ..., registry_version: _Optional[int] = ..., message: _Optional[str] = ..., term: _Optional[int] = ..., age_ms: _Optional[int] = ...) -> None: ...
 
 class UpdateLeaderRequest(_message.Message):
-    __slots__ = ("leader_id",)
+    __slots__ = ("leader_id", "term")
     LEADER_ID_FIELD_NUMBER: _ClassVar[int]
+    TERM_FIELD_NUMBER: _ClassVar[int]
     leader_id: int
-    def __init__(self, leader_id: _Optional[int] = ...) -> None: ...
+    term: int
+    def __init__(self, leader_id: _Optional[int] = ..., term: _Optional[int] = ...) -> None: ...
 
 class UpdateLeaderResponse(_message.Message):
     __slots__ = ("status", "leader_id", "message")
@@ -126,18 +166,22 @@ class UpdateLeaderResponse(_message.Message):
     def __init__(self, status: _Optional[str] = ..., leader_id: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
 
 class HeartbeatRequest(_message.Message):
-    __slots__ = ("node_id",)
+    __slots__ = ("node_id", "cluster_id")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     node_id: int
-    def __init__(self, node_id: _Optional[int] = ...) -> None: ...
+    cluster_id: str
+    def __init__(self, node_id: _Optional[int] = ..., cluster_id: _Optional[str] = ...) -> None: ...
 
 class HeartbeatResponse(_message.Message):
-    __slots__ = ("status", "registry_version")
+    __slots__ = ("status", "registry_version", "registry_id")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     REGISTRY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    REGISTRY_ID_FIELD_NUMBER: _ClassVar[int]
     status: str
     registry_version: int
-    def __init__(self, status: _Optional[str] = ..., registry_version: _Optional[int] = ...) -> None: ...
+    registry_id: str
+    def __init__(self, status: _Optional[str] = ..., registry_version: _Optional[int] = ..., registry_id: _Optional[str] = ...) -> None: ...
 
 class HealthCheckRequest(_message.Message):
     __slots__ = ()
@@ -174,20 +218,149 @@ class GetStatsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatsResponse(_message.Message):
-    __slots__ = ("total_nodes", "active_nodes", "leader_id", "registry_version", "bootstrap_initiated", "uptime")
+    __slots__ = ("total_nodes", "active_nodes", "leader_id", "registry_version", "bootstrap_initiated", "uptime", "cluster_id", "registry_id", "suspected_nodes", "num_watchers", "settings", "gateways")
+    class SettingsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     TOTAL_NODES_FIELD_NUMBER: _ClassVar[int]
     ACTIVE_NODES_FIELD_NUMBER: _ClassVar[int]
     LEADER_ID_FIELD_NUMBER: _ClassVar[int]
     REGISTRY_VERSION_FIELD_NUMBER: _ClassVar[int]
     BOOTSTRAP_INITIATED_FIELD_NUMBER: _ClassVar[int]
     UPTIME_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    REGISTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    SUSPECTED_NODES_FIELD_NUMBER: _ClassVar[int]
+    NUM_WATCHERS_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    GATEWAYS_FIELD_NUMBER: _ClassVar[int]
     total_nodes: int
     active_nodes: int
     leader_id: int
     registry_version: int
     bootstrap_initiated: bool
     uptime: float
-    def __init__(self, total_nodes: _Optional[int] = ..., active_nodes: _Optional[int] = ..., leader_id: _Optional[int] = ..., registry_version: _Optional[int] = ..., bootstrap_initiated: bool = ..., uptime: _Optional[float] = ...) -> None: ...
+    cluster_id: str
+    registry_id: str
+    suspected_nodes: int
+    num_watchers: int
+    settings: _containers.ScalarMap[str, str]
+    gateways: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, total_nodes: _Optional[int] = ..., active_nodes: _Optional[int] = ..., leader_id: _Optional[int] = ..., registry_version: _Optional[int] = ..., bootstrap_initiated: bool = ..., uptime: _Optional[float] = ..., cluster_id: _Optional[str] = ..., registry_id: _Optional[str] = ..., suspected_nodes: _Optional[int] = ..., num_watchers: _Optional[int] = ..., settings: _Optional[_Mapping[str, str]] = ..., gateways: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class WatchNodesRequest(_message.Message):
+    __slots__ = ("since_version", "registry_id")
+    SINCE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    REGISTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    since_version: int
+    registry_id: str
+    def __init__(self, since_version: _Optional[int] = ..., registry_id: _Optional[str] = ...) -> None: ...
+
+class NodeEvent(_message.Message):
+    __slots__ = ("kind", "registry_version", "registry_id", "node_id", "node", "term")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    REGISTRY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    REGISTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    registry_version: int
+    registry_id: str
+    node_id: int
+    node: NodeInfo
+    term: int
+    def __init__(self, kind: _Optional[str] = ..., registry_version: _Optional[int] = ..., registry_id: _Optional[str] = ..., node_id: _Optional[int] = ..., node: _Optional[_Union[NodeInfo, _Mapping]] = ..., term: _Optional[int] = ...) -> None: ...
+
+class ConfigureRequest(_message.Message):
+    __slots__ = ("settings",)
+    class SettingsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    settings: _containers.ScalarMap[str, str]
+    def __init__(self, settings: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class ConfigureResponse(_message.Message):
+    __slots__ = ("settings",)
+    class SettingsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    settings: _containers.ScalarMap[str, str]
+    def __init__(self, settings: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class SyncRegistryRequest(_message.Message):
+    __slots__ = ("gateway_id", "since_version", "registry_id")
+    GATEWAY_ID_FIELD_NUMBER: _ClassVar[int]
+    SINCE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    REGISTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    gateway_id: str
+    since_version: int
+    registry_id: str
+    def __init__(self, gateway_id: _Optional[str] = ..., since_version: _Optional[int] = ..., registry_id: _Optional[str] = ...) -> None: ...
+
+class SyncedNode(_message.Message):
+    __slots__ = ("node", "age_ms", "owner", "gateway_id")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    AGE_MS_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_ID_FIELD_NUMBER: _ClassVar[int]
+    node: NodeInfo
+    age_ms: int
+    owner: str
+    gateway_id: str
+    def __init__(self, node: _Optional[_Union[NodeInfo, _Mapping]] = ..., age_ms: _Optional[int] = ..., owner: _Optional[str] = ..., gateway_id: _Optional[str] = ...) -> None: ...
+
+class SyncRegistryResponse(_message.Message):
+    __slots__ = ("gateway_id", "registry_id", "registry_version", "is_delta", "nodes", "removed", "leader_id", "leader_term", "cluster_ids", "gateway_ids")
+    GATEWAY_ID_FIELD_NUMBER: _ClassVar[int]
+    REGISTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    REGISTRY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    IS_DELTA_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_FIELD_NUMBER: _ClassVar[int]
+    LEADER_ID_FIELD_NUMBER: _ClassVar[int]
+    LEADER_TERM_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_IDS_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_IDS_FIELD_NUMBER: _ClassVar[int]
+    gateway_id: str
+    registry_id: str
+    registry_version: int
+    is_delta: bool
+    nodes: _containers.RepeatedCompositeFieldContainer[SyncedNode]
+    removed: _containers.RepeatedScalarFieldContainer[int]
+    leader_id: int
+    leader_term: int
+    cluster_ids: _containers.RepeatedScalarFieldContainer[str]
+    gateway_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, gateway_id: _Optional[str] = ..., registry_id: _Optional[str] = ..., registry_version: _Optional[int] = ..., is_delta: bool = ..., nodes: _Optional[_Iterable[_Union[SyncedNode, _Mapping]]] = ..., removed: _Optional[_Iterable[int]] = ..., leader_id: _Optional[int] = ..., leader_term: _Optional[int] = ..., cluster_ids: _Optional[_Iterable[str]] = ..., gateway_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class PublishRevocationsRequest(_message.Message):
+    __slots__ = ("revocation_list", "forwarded")
+    REVOCATION_LIST_FIELD_NUMBER: _ClassVar[int]
+    FORWARDED_FIELD_NUMBER: _ClassVar[int]
+    revocation_list: bytes
+    forwarded: bool
+    def __init__(self, revocation_list: _Optional[bytes] = ..., forwarded: bool = ...) -> None: ...
+
+class PublishRevocationsResponse(_message.Message):
+    __slots__ = ("message",)
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    message: str
+    def __init__(self, message: _Optional[str] = ...) -> None: ...
 
 class RaftEntry(_message.Message):
     __slots__ = ("index", "term", "kind", "data")
@@ -434,7 +607,7 @@ class Envelope(_message.Message):
     def __init__(self, client: _Optional[str] = ..., sequence: _Optional[int] = ..., first_unanswered: _Optional[int] = ..., command: _Optional[_Union[Command, _Mapping]] = ...) -> None: ...
 
 class RunSpecification(_message.Message):
-    __slots__ = ("task", "algorithm", "topology", "num_epochs", "min_participants", "seed", "local_passes", "train_deadline_ms", "exchange_deadline_ms", "min_epoch_ms", "max_attempts", "schema_digest", "num_elements")
+    __slots__ = ("task", "algorithm", "topology", "num_epochs", "min_participants", "seed", "local_passes", "train_deadline_ms", "exchange_deadline_ms", "min_epoch_ms", "max_attempts", "schema_digest", "num_elements", "requires_token")
     TASK_FIELD_NUMBER: _ClassVar[int]
     ALGORITHM_FIELD_NUMBER: _ClassVar[int]
     TOPOLOGY_FIELD_NUMBER: _ClassVar[int]
@@ -448,6 +621,7 @@ class RunSpecification(_message.Message):
     MAX_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_DIGEST_FIELD_NUMBER: _ClassVar[int]
     NUM_ELEMENTS_FIELD_NUMBER: _ClassVar[int]
+    REQUIRES_TOKEN_FIELD_NUMBER: _ClassVar[int]
     task: str
     algorithm: str
     topology: str
@@ -461,7 +635,8 @@ class RunSpecification(_message.Message):
     max_attempts: int
     schema_digest: bytes
     num_elements: int
-    def __init__(self, task: _Optional[str] = ..., algorithm: _Optional[str] = ..., topology: _Optional[str] = ..., num_epochs: _Optional[int] = ..., min_participants: _Optional[int] = ..., seed: _Optional[int] = ..., local_passes: _Optional[int] = ..., train_deadline_ms: _Optional[int] = ..., exchange_deadline_ms: _Optional[int] = ..., min_epoch_ms: _Optional[int] = ..., max_attempts: _Optional[int] = ..., schema_digest: _Optional[bytes] = ..., num_elements: _Optional[int] = ...) -> None: ...
+    requires_token: bool
+    def __init__(self, task: _Optional[str] = ..., algorithm: _Optional[str] = ..., topology: _Optional[str] = ..., num_epochs: _Optional[int] = ..., min_participants: _Optional[int] = ..., seed: _Optional[int] = ..., local_passes: _Optional[int] = ..., train_deadline_ms: _Optional[int] = ..., exchange_deadline_ms: _Optional[int] = ..., min_epoch_ms: _Optional[int] = ..., max_attempts: _Optional[int] = ..., schema_digest: _Optional[bytes] = ..., num_elements: _Optional[int] = ..., requires_token: bool = ...) -> None: ...
 
 class StartRun(_message.Message):
     __slots__ = ("specification", "initial_digest")
@@ -472,7 +647,7 @@ class StartRun(_message.Message):
     def __init__(self, specification: _Optional[_Union[RunSpecification, _Mapping]] = ..., initial_digest: _Optional[bytes] = ...) -> None: ...
 
 class AddPeer(_message.Message):
-    __slots__ = ("node_id", "host", "port", "incarnation", "metadata", "owner")
+    __slots__ = ("node_id", "host", "port", "incarnation", "metadata", "owner", "token_id", "token_expires_s")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -486,13 +661,17 @@ class AddPeer(_message.Message):
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_ID_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_EXPIRES_S_FIELD_NUMBER: _ClassVar[int]
     node_id: int
     host: str
     port: int
     incarnation: str
     metadata: _containers.ScalarMap[str, str]
     owner: str
-    def __init__(self, node_id: _Optional[int] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., incarnation: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., owner: _Optional[str] = ...) -> None: ...
+    token_id: str
+    token_expires_s: int
+    def __init__(self, node_id: _Optional[int] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., incarnation: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., owner: _Optional[str] = ..., token_id: _Optional[str] = ..., token_expires_s: _Optional[int] = ...) -> None: ...
 
 class RemovePeer(_message.Message):
     __slots__ = ("node_id",)
@@ -633,7 +812,7 @@ class NodeDigest(_message.Message):
     def __init__(self, node_id: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
 
 class LedgerSnapshot(_message.Message):
-    __slots__ = ("version", "applied_index", "specification", "initial_digest", "roster", "departed", "open_epoch", "records", "sessions")
+    __slots__ = ("version", "applied_index", "specification", "initial_digest", "roster", "departed", "open_epoch", "records", "sessions", "used_tokens")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     APPLIED_INDEX_FIELD_NUMBER: _ClassVar[int]
     SPECIFICATION_FIELD_NUMBER: _ClassVar[int]
@@ -643,6 +822,7 @@ class LedgerSnapshot(_message.Message):
     OPEN_EPOCH_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     SESSIONS_FIELD_NUMBER: _ClassVar[int]
+    USED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     version: int
     applied_index: int
     specification: RunSpecification
@@ -652,7 +832,16 @@ class LedgerSnapshot(_message.Message):
     open_epoch: OpenEpochSnapshot
     records: _containers.RepeatedScalarFieldContainer[bytes]
     sessions: _containers.RepeatedCompositeFieldContainer[ClientSession]
-    def __init__(self, version: _Optional[int] = ..., applied_index: _Optional[int] = ..., specification: _Optional[_Union[RunSpecification, _Mapping]] = ..., initial_digest: _Optional[bytes] = ..., roster: _Optional[_Iterable[_Union[RosterPeer, _Mapping]]] = ..., departed: _Optional[_Iterable[_Union[DepartedPeer, _Mapping]]] = ..., open_epoch: _Optional[_Union[OpenEpochSnapshot, _Mapping]] = ..., records: _Optional[_Iterable[bytes]] = ..., sessions: _Optional[_Iterable[_Union[ClientSession, _Mapping]]] = ...) -> None: ...
+    used_tokens: _containers.RepeatedCompositeFieldContainer[UsedToken]
+    def __init__(self, version: _Optional[int] = ..., applied_index: _Optional[int] = ..., specification: _Optional[_Union[RunSpecification, _Mapping]] = ..., initial_digest: _Optional[bytes] = ..., roster: _Optional[_Iterable[_Union[RosterPeer, _Mapping]]] = ..., departed: _Optional[_Iterable[_Union[DepartedPeer, _Mapping]]] = ..., open_epoch: _Optional[_Union[OpenEpochSnapshot, _Mapping]] = ..., records: _Optional[_Iterable[bytes]] = ..., sessions: _Optional[_Iterable[_Union[ClientSession, _Mapping]]] = ..., used_tokens: _Optional[_Iterable[_Union[UsedToken, _Mapping]]] = ...) -> None: ...
+
+class UsedToken(_message.Message):
+    __slots__ = ("token_id", "expires_s")
+    TOKEN_ID_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_S_FIELD_NUMBER: _ClassVar[int]
+    token_id: str
+    expires_s: int
+    def __init__(self, token_id: _Optional[str] = ..., expires_s: _Optional[int] = ...) -> None: ...
 
 class RosterPeer(_message.Message):
     __slots__ = ("node_id", "host", "port", "incarnation", "metadata", "owner")
@@ -761,7 +950,7 @@ class ProposeResponse(_message.Message):
     def __init__(self, index: _Optional[int] = ..., applied: bool = ..., reason: _Optional[str] = ...) -> None: ...
 
 class JoinRequest(_message.Message):
-    __slots__ = ("node_id", "host", "port", "incarnation", "schema_digest", "task", "cluster_id", "metadata", "owner", "forwarded")
+    __slots__ = ("node_id", "host", "port", "incarnation", "schema_digest", "task", "cluster_id", "metadata", "owner", "forwarded", "join_token", "identity", "key_digest")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -779,6 +968,9 @@ class JoinRequest(_message.Message):
     METADATA_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
     FORWARDED_FIELD_NUMBER: _ClassVar[int]
+    JOIN_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    KEY_DIGEST_FIELD_NUMBER: _ClassVar[int]
     node_id: int
     host: str
     port: int
@@ -789,7 +981,10 @@ class JoinRequest(_message.Message):
     metadata: _containers.ScalarMap[str, str]
     owner: str
     forwarded: bool
-    def __init__(self, node_id: _Optional[int] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., incarnation: _Optional[str] = ..., schema_digest: _Optional[bytes] = ..., task: _Optional[str] = ..., cluster_id: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., owner: _Optional[str] = ..., forwarded: bool = ...) -> None: ...
+    join_token: str
+    identity: str
+    key_digest: bytes
+    def __init__(self, node_id: _Optional[int] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., incarnation: _Optional[str] = ..., schema_digest: _Optional[bytes] = ..., task: _Optional[str] = ..., cluster_id: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., owner: _Optional[str] = ..., forwarded: bool = ..., join_token: _Optional[str] = ..., identity: _Optional[str] = ..., key_digest: _Optional[bytes] = ...) -> None: ...
 
 class PeerAddress(_message.Message):
     __slots__ = ("node_id", "host", "port")

@@ -77,6 +77,26 @@ class GatewayServiceStub(object):
                 request_serializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.GetStatsRequest.SerializeToString,
                 response_deserializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.GetStatsResponse.FromString,
                 _registered_method=True)
+        self.WatchNodes = channel.unary_stream(
+                '/GatewayService/WatchNodes',
+                request_serializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.WatchNodesRequest.SerializeToString,
+                response_deserializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.NodeEvent.FromString,
+                _registered_method=True)
+        self.Configure = channel.unary_unary(
+                '/GatewayService/Configure',
+                request_serializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.ConfigureRequest.SerializeToString,
+                response_deserializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.ConfigureResponse.FromString,
+                _registered_method=True)
+        self.SyncRegistry = channel.unary_unary(
+                '/GatewayService/SyncRegistry',
+                request_serializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.SyncRegistryRequest.SerializeToString,
+                response_deserializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.SyncRegistryResponse.FromString,
+                _registered_method=True)
+        self.PublishRevocations = channel.unary_unary(
+                '/GatewayService/PublishRevocations',
+                request_serializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.PublishRevocationsRequest.SerializeToString,
+                response_deserializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.PublishRevocationsResponse.FromString,
+                _registered_method=True)
 
 
 class GatewayServiceServicer(object):
@@ -133,6 +153,31 @@ class GatewayServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchNodes(self, request, context):
+        """Everything below is ours; clients of the original eight calls need none of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Configure(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SyncRegistry(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PublishRevocations(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GatewayServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -175,6 +220,26 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.GetStats,
                     request_deserializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.GetStatsRequest.FromString,
                     response_serializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.GetStatsResponse.SerializeToString,
+            ),
+            'WatchNodes': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchNodes,
+                    request_deserializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.WatchNodesRequest.FromString,
+                    response_serializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.NodeEvent.SerializeToString,
+            ),
+            'Configure': grpc.unary_unary_rpc_method_handler(
+                    servicer.Configure,
+                    request_deserializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.ConfigureRequest.FromString,
+                    response_serializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.ConfigureResponse.SerializeToString,
+            ),
+            'SyncRegistry': grpc.unary_unary_rpc_method_handler(
+                    servicer.SyncRegistry,
+                    request_deserializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.SyncRegistryRequest.FromString,
+                    response_serializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.SyncRegistryResponse.SerializeToString,
+            ),
+            'PublishRevocations': grpc.unary_unary_rpc_method_handler(
+                    servicer.PublishRevocations,
+                    request_deserializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.PublishRevocationsRequest.FromString,
+                    response_serializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.PublishRevocationsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -406,6 +471,114 @@ class GatewayService(object):
             metadata,
             _registered_method=True)
 
+    @staticmethod
+    def WatchNodes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/GatewayService/WatchNodes',
+            raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.WatchNodesRequest.SerializeToString,
+            raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.NodeEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Configure(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/GatewayService/Configure',
+            raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.ConfigureRequest.SerializeToString,
+            raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.ConfigureResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SyncRegistry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/GatewayService/SyncRegistry',
+            raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.SyncRegistryRequest.SerializeToString,
+            raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.SyncRegistryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PublishRevocations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/GatewayService/PublishRevocations',
+            raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.PublishRevocationsRequest.SerializeToString,
+            raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.PublishRevocationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
 
 class PeerServiceStub(object):
     """---------------------------------------------------------------------------------------------------------
@@ -473,6 +646,11 @@ class PeerServiceStub(object):
                 '/PeerService/TransferLeadership',
                 request_serializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.TransferLeadershipRequest.SerializeToString,
                 response_deserializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.TransferLeadershipResponse.FromString,
+                _registered_method=True)
+        self.PublishRevocations = channel.unary_unary(
+                '/PeerService/PublishRevocations',
+                request_serializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.PublishRevocationsRequest.SerializeToString,
+                response_deserializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.PublishRevocationsResponse.FromString,
                 _registered_method=True)
 
 
@@ -553,6 +731,12 @@ class PeerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PublishRevocations(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PeerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -610,6 +794,11 @@ def add_PeerServiceServicer_to_server(servicer, server):
                     servicer.TransferLeadership,
                     request_deserializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.TransferLeadershipRequest.FromString,
                     response_serializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.TransferLeadershipResponse.SerializeToString,
+            ),
+            'PublishRevocations': grpc.unary_unary_rpc_method_handler(
+                    servicer.PublishRevocations,
+                    request_deserializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.PublishRevocationsRequest.FromString,
+                    response_serializer=raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.PublishRevocationsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -912,6 +1101,33 @@ class PeerService(object):
             '/PeerService/TransferLeadership',
             raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.TransferLeadershipRequest.SerializeToString,
             raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.TransferLeadershipResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PublishRevocations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/PeerService/PublishRevocations',
+            raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.PublishRevocationsRequest.SerializeToString,
+            raftgossip_dot_wire_dot_pb_dot_grpc__comm__manager__pb2.PublishRevocationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

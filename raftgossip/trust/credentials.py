@@ -1,0 +1,61 @@
+"""What a running program shows and trusts: its key, its certificate, the federation's root, and who is revoked."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from raftgossip.trust.identity import Identity
+from raftgossip.trust.revocation import Revocations
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """One reading of the files."""
+
+    identity: Identity
+    key_pem: bytes
+    chain_pem: bytes
+    """The certificate, then the one of its organisation's authority."""
+    root_pem: bytes
+    key_path: Path
+    chain_path: Path
+    root_path: Path
+    not_after_s: float
+    """When the certificate expires, seconds since the Unix epoch."""
+    revocations: Revocations
+
+
+class LiveCredentials:
+    """Credentials that follow their files: a renewed certificate and a new revocation list count without a restart.
+
+    Thread-safe. A file that cannot be read now leaves what was read before in force.
+    """
+
+    def __init__(self, read: Callable[[], Credentials], has_changed: Callable[[], bool]) -> None:
+        """`read` may raise `ConfigError`, here and at once; `has_changed` tells cheaply whether reading again pays."""
+        self._read = read
+        self._has_changed = has_changed
+        self._lock = threading.Lock()
+        self._current = read()
+        self.generation = 1
+        """Counts the readings; who has built something from an earlier one builds it anew."""
+
+    def current(self) -> Credentials:
+        """The newest reading."""
+        return self._current
+
+    def refresh(self) -> bool:
+        """Read again what has changed; True: there is a new generation. Called every few seconds, by one thread.
+
+        Raises:
+            ConfigError: the files are there but wrong; what was read before stays in force.
+        """
+        with self._lock:
+            if not self._has_changed():
+                return False
+            self._current = self._read()
+            self.generation += 1
+            return True
