@@ -13,14 +13,21 @@ _HOMES = {
     "GRPCGatewayDiscoveryMixin": "gateway.grpc_gateway_client",
     "GRPCGatewayServer": "gateway.grpc_gateway_server",
 }
+_FORMER_HOMES = {
+    "GatewayClient": "gateway.gateway_client",
+    "GatewayDiscoveryMixin": "gateway.gateway_client",
+    "GatewayServer": "gateway.gateway_server",
+}
+"""Names from the time of the HTTP gateway; who uses them is told what replaced them."""
 
 __all__ = ["GRPCGatewayClient", "GRPCGatewayDiscoveryMixin", "GRPCGatewayServer"]
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    home = _HOMES.get(name) or _FORMER_HOMES.get(name)
+    if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(home), name)
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,7 @@
-"""The gateway's answers as plain dicts: the wire's field names, and None where there is no leader."""
+"""The gateway's answers as plain dicts: the wire's field names, and None where there is no leader.
+
+What gateways of the original eight calls do not tell is "", 0, False or empty.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,15 @@ class NodeDict(TypedDict):
     last_seen: float
     join_timestamp: float
     metadata: dict[str, str]
+    identity: str
+    """The name in the node's certificate; empty: it registered without one."""
+
+
+class LeaderDict(NodeDict):
+    """Who was reported to lead, in which Raft term (0: unknown), and how many milliseconds ago."""
+
+    term: int
+    age_ms: int
 
 
 class ClusterDict(TypedDict):
@@ -26,6 +38,12 @@ class ClusterDict(TypedDict):
     nodes: list[NodeDict]
     leader: NodeDict | None
     registry_version: int
+    cluster_id: str
+    """The cluster that the gateway knows; empty: none."""
+    registry_id: str
+    """Versions can be compared only within one registry."""
+    total_nodes: int
+    """In a large cluster `nodes` is a sample of so many; 0: `nodes` is all."""
 
 
 class RegistrationDict(ClusterDict):
@@ -35,6 +53,10 @@ class RegistrationDict(ClusterDict):
     node_id: int
     is_bootstrap: bool
     message: str
+    heartbeat_interval_ms: int
+    """How often the gateway wants heartbeats; 0: it did not say."""
+    bootstrap_wait_ms: int
+    """The gateway names no bootstrap yet; who `can_wait` registers again after so long. 0: nothing to wait for."""
 
 
 class HeartbeatDict(TypedDict):
@@ -42,6 +64,34 @@ class HeartbeatDict(TypedDict):
 
     status: str
     registry_version: int
+    registry_id: str
+
+
+class ChangesDict(TypedDict):
+    """What changed since a version; without `is_delta`, all nodes that are there."""
+
+    nodes: list[NodeDict]
+    registry_version: int
+    registry_id: str
+    is_delta: bool
+    removed: list[int]
+    """The ids of nodes that are gone; only with `is_delta`."""
+    total_nodes: int
+
+
+class NodeEventDict(TypedDict):
+    """One change, as `watch_nodes` tells it."""
+
+    kind: str
+    """`reset` (forget everybody; all that are there follow as `joined`), `joined`, `updated`, `suspected`, `left` or
+    `leader`."""
+    registry_version: int
+    registry_id: str
+    node_id: int
+    node: NodeDict | None
+    """None for `reset` and `left`, and where nobody leads any more."""
+    term: int
+    """For `leader`: since which Raft term; 0: unknown."""
 
 
 class HealthDict(TypedDict):
@@ -61,6 +111,14 @@ class StatsDict(TypedDict):
     registry_version: int
     bootstrap_initiated: bool
     uptime: float
+    cluster_id: str
+    registry_id: str
+    suspected_nodes: int
+    num_watchers: int
+    settings: dict[str, str]
+    """Those that can be changed while the gateway runs."""
+    gateways: list[str]
+    """The others that it exchanges registries with, and when that last succeeded."""
 
 
 class DiscoveryDict(TypedDict):
@@ -72,9 +130,28 @@ class DiscoveryDict(TypedDict):
     error: str
 
 
+def empty_cluster() -> ClusterDict:
+    """Nobody is known."""
+    return {
+        "nodes": [],
+        "leader": None,
+        "registry_version": 0,
+        "cluster_id": "",
+        "registry_id": "",
+        "total_nodes": 0,
+    }
+
+
 def cluster_of(answer: RegistrationDict) -> ClusterDict:
     """The part of a registration's answer that tells who is there."""
-    return {"nodes": answer["nodes"], "leader": answer["leader"], "registry_version": answer["registry_version"]}
+    return {
+        "nodes": answer["nodes"],
+        "leader": answer["leader"],
+        "registry_version": answer["registry_version"],
+        "cluster_id": answer["cluster_id"],
+        "registry_id": answer["registry_id"],
+        "total_nodes": answer["total_nodes"],
+    }
 
 
 def node_to_dict(node: pb.NodeInfo) -> NodeDict:
@@ -88,12 +165,15 @@ def node_to_dict(node: pb.NodeInfo) -> NodeDict:
         "last_seen": node.last_seen,
         "join_timestamp": node.join_timestamp,
         "metadata": dict(node.metadata),
+        "identity": node.identity,
     }
 
 
-def leader_to_dict(response: pb.RegisterNodeResponse | pb.GetLeaderResponse) -> NodeDict | None:
+def leader_to_dict(response: pb.GetLeaderResponse) -> LeaderDict | None:
     """None if there is none; some gateways say so by a leader with the id 0."""
-    return node_to_dict(response.leader) if response.leader.node_id else None
+    if not response.leader.node_id:
+        return None
+    return {**node_to_dict(response.leader), "term": response.term, "age_ms": response.age_ms}
 
 
 def registration_to_dict(response: pb.RegisterNodeResponse) -> RegistrationDict:
@@ -104,8 +184,37 @@ def registration_to_dict(response: pb.RegisterNodeResponse) -> RegistrationDict:
         "is_bootstrap": response.is_bootstrap,
         "registry_version": response.registry_version,
         "nodes": [node_to_dict(node) for node in response.nodes],
-        "leader": leader_to_dict(response),
+        "leader": node_to_dict(response.leader) if response.leader.node_id else None,
         "message": response.message,
+        "cluster_id": response.cluster_id,
+        "registry_id": response.registry_id,
+        "total_nodes": response.total_nodes,
+        "heartbeat_interval_ms": response.heartbeat_interval_ms,
+        "bootstrap_wait_ms": response.bootstrap_wait_ms,
+    }
+
+
+def changes_to_dict(response: pb.GetNodesResponse) -> ChangesDict:
+    """What changed since the version that was asked for."""
+    return {
+        "nodes": [node_to_dict(node) for node in response.nodes],
+        "registry_version": response.registry_version,
+        "registry_id": response.registry_id,
+        "is_delta": response.is_delta,
+        "removed": list(response.removed),
+        "total_nodes": response.total_nodes,
+    }
+
+
+def event_to_dict(event: pb.NodeEvent) -> NodeEventDict:
+    """One change."""
+    return {
+        "kind": event.kind,
+        "registry_version": event.registry_version,
+        "registry_id": event.registry_id,
+        "node_id": event.node_id,
+        "node": node_to_dict(event.node) if event.HasField("node") else None,
+        "term": event.term,
     }
 
 
@@ -123,4 +232,10 @@ def stats_to_dict(response: pb.GetStatsResponse) -> StatsDict:
         "registry_version": response.registry_version,
         "bootstrap_initiated": response.bootstrap_initiated,
         "uptime": response.uptime,
+        "cluster_id": response.cluster_id,
+        "registry_id": response.registry_id,
+        "suspected_nodes": response.suspected_nodes,
+        "num_watchers": response.num_watchers,
+        "settings": dict(response.settings),
+        "gateways": list(response.gateways),
     }

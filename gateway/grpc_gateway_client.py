@@ -1,41 +1,48 @@
-"""Talks to a gateway from any program: register, renew, list, leave; and a mixin that lends this to any class.
+"""Talks to gateways from any program: register, renew, list, leave; and a mixin that lends this to any class.
 
-Nothing here raises but constructors and `discover_cluster`: a gateway that is gone is answered with None, False or an
-empty list, because a node must go on without it. Run as a program, it registers a node and prints what it learned.
+Nothing here raises but constructors, `discover_cluster` and iterators: gateways that are gone are answered with None,
+False or an empty list, because a node must go on without them. Run as a program, it registers a node and prints what it
+learned.
 """
 
 from __future__ import annotations
 
-import argparse
 import logging
 import random
 import sys
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 if not __package__:  # entered as a file of this folder, not as a part of the package
     import checkout_path  # type: ignore[import-not-found]  # noqa: F401
 
 from gateway.answers import (
+    ChangesDict,
     ClusterDict,
     DiscoveryDict,
     HealthDict,
     HeartbeatDict,
+    LeaderDict,
     NodeDict,
+    NodeEventDict,
     RegistrationDict,
     StatsDict,
+    changes_to_dict,
     cluster_of,
+    empty_cluster,
     health_to_dict,
     leader_to_dict,
     node_to_dict,
-    registration_to_dict,
     stats_to_dict,
 )
+from gateway.client_arguments import explain, gateway_addresses, parse, registration_to_proto, report
+from gateway.client_keys import ClientKeys, Keys
+from gateway.clock import monotonic_seconds
 from gateway.grpc_connection import GatewayConnection, Send
 from gateway.heartbeats import Heartbeats
-from raftgossip.errors import ConfigError, RaftGossipError, TransportError, WireError
-from raftgossip.ids import Address
+from gateway.node_watch import NodeWatch
+from gateway.registering import StandingRegistration
+from raftgossip.errors import ConfigError, RaftGossipError, TransportError
 from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
 
 STOP_PATIENCE_S = 0.8
@@ -47,36 +54,41 @@ Answer = TypeVar("Answer")
 
 
 class GRPCGatewayClient:
-    """One node's connection to a gateway; any number of threads may share it.
+    """One node's connection to its gateways; any number of threads may share it.
 
-    After a registration it sends heartbeats by itself until `shutdown`, and registers again when the gateway has
-    forgotten the node. The callbacks run in the thread where the event was noticed; what they raise is only logged.
+    After a registration it sends heartbeats by itself until `shutdown`, and registers again where the gateway has
+    forgotten the node or another gateway took over. The callbacks run in the thread where the event was noticed; what
+    they raise is only logged.
     """
 
     def __init__(
         self,
-        gateway_host: str,
-        gateway_port: int,
+        gateway_host: str | Sequence[str] = (),
+        gateway_port: int = 8090,
         timeout: float = 10.0,
         max_retry_attempts: int = 3,
         rng: random.Random | None = None,
+        *,
+        gateways: Sequence[str] = (),
+        keys: Keys = None,
     ) -> None:
         """Dials when first used.
 
         Args:
-            gateway_host: where the gateway listens.
-            gateway_port: likewise.
-            timeout: seconds after which every operation has ended, retries included.
-            max_retry_attempts: how often a request is sent at most; pauses between grow from 0.2 s to 10 s.
+            gateway_host: where the gateway listens; or several gateways, each as `host` or `host:port`.
+            gateway_port: of those that are given without one.
+            timeout: seconds after which every operation has ended, with all retries at all gateways.
+            max_retry_attempts: how often a request is sent at most to one gateway; pauses between grow from 0.2 s to
+                10 s, or are as long as a busy gateway asks for.
             rng: draws the jitter of the pauses; None: one of its own.
+            gateways: further ones. Without any at all, it is the one at localhost.
+            keys: path of the key folder, or credentials; None: gateways are spoken to in the open. A client that
+                registers speaks as that peer, one that only reads as whoever may.
 
         Raises:
-            ConfigError: an argument is out of its range.
+            ConfigError: an argument is out of its range, or no keys are there.
         """
         self.node_id: int | None = None
-        self.is_registered = False
-        self.registration: RegistrationDict | None = None
-        """The answer to the last registration that was asked for (not to those that heartbeats repeat)."""
         self.last_error = ""
         """Why the last registration failed; empty: it did not."""
         self.on_registration_success: Callable[[RegistrationDict], object] | None = None
@@ -84,13 +96,40 @@ class GRPCGatewayClient:
         self.on_heartbeat_failure: Callable[[str], object] | None = None
         """Called once for each heartbeat that was not acknowledged."""
         self.on_connection_lost: Callable[[str], object] | None = None
-        """Called once each time that a gateway which answered before does so no more."""
-        self._own_request: pb.RegisterNodeRequest | None = None
-        self._lock = threading.Lock()
+        """Called once each time that a gateway which answered before does so no more, though another may."""
+        self._keys = ClientKeys(keys)
         self._heartbeats = Heartbeats(self._beat, 30.0)
+        self._watches: list[NodeWatch] = []
         self._connection = GatewayConnection(
-            Address(gateway_host, gateway_port), timeout, max_retry_attempts, rng or random.Random(), self._lost
+            gateway_addresses(gateway_host, gateway_port, gateways),
+            timeout,
+            max_retry_attempts,
+            rng or random.Random(),
+            self._keys.current,
+            self._lost,
+            self._heartbeats.hurry,
         )
+        self._standing = StandingRegistration(self._connection, self._failed)
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether a gateway has this node on its list, as far as is known here."""
+        return self._standing.is_valid
+
+    @property
+    def registration(self) -> RegistrationDict | None:
+        """The answer to the last registration that was asked for (not to those that heartbeats repeat)."""
+        return self._standing.answer
+
+    @property
+    def cluster_id(self) -> str:
+        """The cluster that this node belongs to; heartbeats tell it, so that gateways never found a second one. May be
+        set at any time."""
+        return self._standing.cluster_id
+
+    @cluster_id.setter
+    def cluster_id(self, cluster_id: str) -> None:
+        self._standing.cluster_id = cluster_id
 
     @property
     def heartbeat_interval(self) -> float:
@@ -100,6 +139,11 @@ class GRPCGatewayClient:
     @heartbeat_interval.setter
     def heartbeat_interval(self, seconds: float) -> None:
         self._heartbeats.interval = seconds
+
+    @property
+    def current_gateway(self) -> str:
+        """Which gateway calls go to now, as host:port."""
+        return str(self._connection.current)
 
     def health_check(self) -> HealthDict | None:
         """Whether the gateway runs, and which version; None: it does not answer."""
@@ -119,13 +163,29 @@ class GRPCGatewayClient:
         port: int,
         capabilities: Sequence[str] = (),
         metadata: Mapping[str, str] | None = None,
+        *,
+        cluster_id: str = "",
+        can_wait: bool = False,
     ) -> RegistrationDict | None:
-        """Tell the gateway where this node is, and go on telling it; None: it refused or did not answer."""
+        """Tell the gateway where this node is, and go on telling it; None: it refused or did not answer.
+
+        Args:
+            node_id: this node, from 1 on.
+            ip_address: where other nodes reach it.
+            port: likewise.
+            capabilities: what it can do, for other nodes to see.
+            metadata: likewise; an `owner` in it is a secret that keeps others from taking the node id.
+            cluster_id: the cluster that it belongs to; empty: none, or the one that was given before.
+            can_wait: the gateway may have it wait before it names a bootstrap; whoever says so registers again after
+                the answer's `bootstrap_wait_ms`, unless that is 0.
+        """
         try:
-            return self._register_anew(node_id, ip_address, port, capabilities, metadata or {})
+            return self._register(node_id, ip_address, port, capabilities, metadata, cluster_id, can_wait)
+        except TransportError as error:  # the connection has warned, once
+            logger.info("node %s was not registered: %s", node_id, error)
         except RaftGossipError as error:
             logger.warning("node %s was not registered: %s", node_id, error)
-            return None
+        return None
 
     def discover_cluster(
         self,
@@ -134,54 +194,94 @@ class GRPCGatewayClient:
         port: int,
         capabilities: Sequence[str] = (),
         metadata: Mapping[str, str] | None = None,
+        *,
+        cluster_id: str = "",
+        can_wait: bool = False,
     ) -> tuple[bool, ClusterDict]:
-        """Register this node; returns whether it may found the cluster, and who is there.
+        """Register this node, as `register_node` does; returns whether it may found the cluster, and who is there.
 
         Raises:
-            TransportError: the gateway does not answer.
-            RaftGossipError: it refused, e.g. `AlreadyExists`: the node id belongs to another live node.
+            TransportError: no gateway answers.
+            RaftGossipError: it was refused, e.g. `AlreadyExists`: the node id belongs to another live node.
         """
-        result = self._register_anew(node_id, ip_address, port, capabilities, metadata or {})
+        result = self._register(node_id, ip_address, port, capabilities, metadata, cluster_id, can_wait)
         return result["is_bootstrap"], cluster_of(result)
 
     def get_nodes(self, exclude_self: bool = True) -> list[NodeDict]:
-        """The active nodes; empty also if the gateway does not answer."""
-        request = pb.GetNodesRequest(requesting_node_id=(self.node_id or 0) if exclude_self else 0)
-        response: pb.GetNodesResponse | None = self._ask(lambda stub, s: stub.GetNodes(request, timeout=s))
-        return [] if response is None else [node_to_dict(node) for node in response.nodes]
+        """All active nodes; empty also if the gateway does not answer."""
+        try:
+            return [node for page in self._pages(exclude_self, 0) for node in page]
+        except RaftGossipError as error:
+            logger.info("the gateway was asked in vain: %s", error)
+            return []
 
-    def get_leader(self) -> NodeDict | None:
+    def iter_nodes(self, page_size: int = 500, exclude_self: bool = True) -> Iterator[NodeDict]:
+        """All active nodes by id, asked for in pages of so many: for clusters too large to hold at once.
+
+        Raises:
+            ConfigError: `page_size` is not positive.
+            RaftGossipError: the rest cannot be had: no gateway answers, or it refused.
+        """
+        if page_size < 1:
+            raise ConfigError(f"page_size is {page_size}; it must be at least 1")
+        return (node for page in self._pages(exclude_self, page_size) for node in page)
+
+    def get_changes(self, since_version: int, registry_id: str) -> ChangesDict | None:
+        """What changed since a version that the registry with this id was at; None: the gateway does not answer.
+
+        Where it cannot tell, or knows no changes, it lists everybody: see `is_delta`.
+        """
+        request = pb.GetNodesRequest(
+            requesting_node_id=self.node_id or 0, since_version=since_version, registry_id=registry_id
+        )
+        response: pb.GetNodesResponse | None = self._ask(lambda stub, s: stub.GetNodes(request, timeout=s))
+        return None if response is None else changes_to_dict(response)
+
+    def watch_nodes(self, callback: Callable[[NodeEventDict], object] | None = None) -> NodeWatch:
+        """Follow the list: an iterator of its changes, which waits for the next one; it goes on over lost connections
+        and other gateways, without loss or repetition. With a `callback`, that is called with each, in a thread of its
+        own. Ends with `close` of the result, or `shutdown`.
+        """
+        watch = NodeWatch(self._connection, self._watches)
+        if callback is not None:
+            watch.call(lambda event: self._call_back(callback, event))
+        return watch
+
+    def get_leader(self) -> LeaderDict | None:
         """Who was last reported to lead; None: nobody, or the gateway does not answer."""
         request = pb.GetLeaderRequest()
         response: pb.GetLeaderResponse | None = self._ask(lambda stub, s: stub.GetLeader(request, timeout=s))
         return None if response is None else leader_to_dict(response)
 
-    def update_leader(self, leader_id: int) -> bool:
-        """Report who leads; False: that node is not registered, or the gateway does not answer."""
+    def update_leader(self, leader_id: int, term: int = 0) -> bool:
+        """Report who leads since which Raft term (0: unknown); False: that node is not registered, a later term is
+        known, only the leader itself may say so, or the gateway does not answer."""
         response: pb.UpdateLeaderResponse | None = self._ask(
-            lambda stub, s: stub.UpdateLeader(pb.UpdateLeaderRequest(leader_id=leader_id), timeout=s)
+            lambda stub, s: stub.UpdateLeader(pb.UpdateLeaderRequest(leader_id=leader_id, term=term), timeout=s)
         )
         return response is not None and response.status == "updated"
 
     def heartbeat(self) -> HeartbeatDict | None:
         """Tell that this node lives, and register again if it was forgotten; None: no answer, or never registered."""
-        request = self._own_request
-        if request is None:
-            logger.warning("no heartbeat was sent: the node is not registered; call register_node first")
-            return None
         try:
-            return self._renew(request)
+            renewal = self._standing.renew()
         except RaftGossipError as error:
             logger.debug("a heartbeat failed: %s", error)
             self._call_back(self.on_heartbeat_failure, str(error))
             return None
+        if renewal is None:
+            logger.warning("no heartbeat was sent: the node is not registered; call register_node first")
+            return None
+        answer, registration = renewal
+        if registration is not None:
+            self._call_back(self.on_registration_success, registration)
+        return answer
 
     def remove_node(self, node_id: int | None = None) -> bool:
         """Take a node (None: this one) off the list; False: it was not on it, or the gateway does not answer."""
         leaving = self.node_id if node_id is None else node_id
         if leaving == self.node_id:
-            self._own_request = None  # else the next heartbeat would bring it back
-            self.is_registered = False
+            self._standing.forget()
         response: pb.RemoveNodeResponse | None = self._ask(
             lambda stub, s: stub.RemoveNode(pb.RemoveNodeRequest(node_id=leaving), timeout=s)
         )
@@ -194,13 +294,16 @@ class GRPCGatewayClient:
         return None if response is None else stats_to_dict(response)
 
     def shutdown(self) -> None:
-        """Stop the heartbeats and close the connection, within a second; the gateway forgets the node after a while.
+        """Stop the heartbeats and watches and close the connection, within a second; the gateway forgets the node after
+        a while.
 
         To leave at once, call `remove_node` before.
         """
         self._connection.close()
+        for watch in tuple(self._watches):
+            watch.close()
         self._heartbeats.stop(STOP_PATIENCE_S)
-        self.is_registered = False
+        self._standing.is_valid = False
 
     def _ask(self, send: Send[Answer]) -> Answer | None:
         try:
@@ -209,61 +312,50 @@ class GRPCGatewayClient:
             logger.info("the gateway was asked in vain: %s", error)
             return None
 
-    def _register_anew(
-        self, node_id: int, ip_address: str, port: int, capabilities: Sequence[str], metadata: Mapping[str, str]
+    def _pages(self, exclude_self: bool, page_size: int) -> Iterator[list[NodeDict]]:
+        """Page after page; `page_size` 0: as large as the gateway makes them, all within the time of one operation."""
+        request = pb.GetNodesRequest(requesting_node_id=(self.node_id or 0) if exclude_self else 0, limit=page_size)
+        deadline = monotonic_seconds() + self._connection.timeout
+        while True:
+            within = None if page_size else deadline - monotonic_seconds()
+            page: pb.GetNodesResponse = self._connection.call(lambda stub, s: stub.GetNodes(request, timeout=s), within)
+            yield [node_to_dict(node) for node in page.nodes]
+            if page.next_after_node_id <= request.after_node_id:  # 0: this was the last one
+                return
+            request.after_node_id = page.next_after_node_id
+
+    def _register(
+        self,
+        node_id: int,
+        ip_address: str,
+        port: int,
+        capabilities: Sequence[str],
+        metadata: Mapping[str, str] | None,
+        cluster_id: str,
+        can_wait: bool,
     ) -> RegistrationDict:
         try:
-            request = pb.RegisterNodeRequest(
-                node_id=node_id, ip_address=ip_address, port=port, capabilities=capabilities, metadata=metadata
-            )
-        except (TypeError, ValueError) as error:
-            refusal = WireError(f"this is no registration: {error}")
-            self._note_failure(refusal)
-            raise refusal from None
-        result = self._register(request)
-        with self._lock:
-            self.node_id, self._own_request, self.registration = node_id, request, result
-            self.is_registered, self.last_error = True, ""
+            request = registration_to_proto(node_id, ip_address, port, capabilities, metadata, cluster_id, can_wait)
+            self._keys.speak_for(node_id)
+        except RaftGossipError as error:
+            self._failed(str(error))
+            raise
+        result = self._standing.ask(request)
+        self.node_id, self.last_error = node_id, ""
         self._heartbeats.start()
         self._call_back(self.on_registration_success, result)
         return result
 
-    def _register(self, request: pb.RegisterNodeRequest) -> RegistrationDict:
-        try:
-            response: pb.RegisterNodeResponse = self._connection.call(
-                lambda stub, s: stub.RegisterNode(request, timeout=s)
-            )
-        except RaftGossipError as error:
-            self._note_failure(error)
-            raise
-        return registration_to_dict(response)
-
-    def _renew(self, request: pb.RegisterNodeRequest) -> HeartbeatDict:
-        """Send a heartbeat; a node that the gateway does not know registers again."""
-        if self.is_registered:
-            beat = pb.HeartbeatRequest(node_id=request.node_id)
-            response: pb.HeartbeatResponse = self._connection.call(lambda stub, s: stub.Heartbeat(beat, timeout=s))
-            if response.status != "not_found":
-                return {"status": response.status, "registry_version": response.registry_version}
-            self.is_registered = False
-            logger.info("the gateway has forgotten node %d; registering again", request.node_id)
-        # A node that is not registered must not send heartbeats: they would renew whoever has its id now.
-        result = self._register(request)
-        with self._lock:
-            self.is_registered = self._own_request is request
-        self._call_back(self.on_registration_success, result)
-        return {"status": "not_found", "registry_version": result["registry_version"]}
-
     def _beat(self) -> None:
-        if self._own_request is not None:
+        if self._standing.is_wanted:
             self.heartbeat()
 
     def _lost(self, reason: str) -> None:
         self._call_back(self.on_connection_lost, reason)
 
-    def _note_failure(self, error: RaftGossipError) -> None:
-        self.last_error = str(error)
-        self._call_back(self.on_registration_failure, self.last_error)
+    def _failed(self, reason: str) -> None:
+        self.last_error = reason
+        self._call_back(self.on_registration_failure, reason)
 
     def _call_back(self, callback: Callable[[Argument], object] | None, argument: Argument) -> None:
         """Tell the owner; its errors are its own. After `shutdown` it is not told any more."""
@@ -285,7 +377,7 @@ class GRPCGatewayDiscoveryMixin:
 
     def initialize_gateway_discovery(
         self,
-        gateway_host: str,
+        gateway_host: str | Sequence[str],
         gateway_port: int,
         node_id: int,
         ip_address: str,
@@ -294,17 +386,26 @@ class GRPCGatewayDiscoveryMixin:
         metadata: Mapping[str, str] | None = None,
         on_registration_success: Callable[[RegistrationDict], object] | None = None,
         on_registration_failure: Callable[[str], object] | None = None,
+        *,
+        gateways: Sequence[str] = (),
+        keys: Keys = None,
+        cluster_id: str = "",
+        can_wait: bool = False,
     ) -> bool:
         """Register at a gateway and keep the registration alive; False: it refused or did not answer.
 
+        The arguments are those of `GRPCGatewayClient` and its `register_node`.
+
         Raises:
-            ConfigError: the gateway's address is malformed.
+            ConfigError: a gateway's address is malformed, or no keys are there.
         """
         self.shutdown_gateway_discovery()
-        self.gateway_client = GRPCGatewayClient(gateway_host, gateway_port)
+        self.gateway_client = GRPCGatewayClient(gateway_host, gateway_port, gateways=gateways, keys=keys)
         self.gateway_client.on_registration_success = on_registration_success
         self.gateway_client.on_registration_failure = on_registration_failure
-        return self.register_with_gateway(node_id, ip_address, port, capabilities, metadata)
+        return self.register_with_gateway(
+            node_id, ip_address, port, capabilities, metadata, cluster_id=cluster_id, can_wait=can_wait
+        )
 
     def register_with_gateway(
         self,
@@ -313,12 +414,18 @@ class GRPCGatewayDiscoveryMixin:
         port: int,
         capabilities: Sequence[str],
         metadata: Mapping[str, str] | None = None,
+        *,
+        cluster_id: str = "",
+        can_wait: bool = False,
     ) -> bool:
         """Register again, e.g. elsewhere or after the gateway was away; False: in vain."""
         client = self.gateway_client
-        return (
-            client is not None and client.register_node(node_id, ip_address, port, capabilities, metadata) is not None
+        if client is None:
+            return False
+        answer = client.register_node(
+            node_id, ip_address, port, capabilities, metadata, cluster_id=cluster_id, can_wait=can_wait
         )
+        return answer is not None
 
     def is_bootstrap_node(self) -> bool:
         """Whether the gateway said, when this node registered, that it may found the cluster; only a hint."""
@@ -328,22 +435,21 @@ class GRPCGatewayDiscoveryMixin:
         """The other active nodes."""
         return [] if self.gateway_client is None else self.gateway_client.get_nodes()
 
-    def get_cluster_leader(self) -> NodeDict | None:
+    def get_cluster_leader(self) -> LeaderDict | None:
         """Who was last reported to lead."""
         return None if self.gateway_client is None else self.gateway_client.get_leader()
 
-    def update_gateway_leader(self, leader_id: int) -> bool:
-        """Report who leads."""
-        return self.gateway_client is not None and self.gateway_client.update_leader(leader_id)
+    def update_gateway_leader(self, leader_id: int, term: int = 0) -> bool:
+        """Report who leads since which Raft term (0: unknown)."""
+        return self.gateway_client is not None and self.gateway_client.update_leader(leader_id, term)
 
     def get_discovery_info(self) -> DiscoveryDict:
         """What the gateway said when this node registered, and whether it is registered now."""
         client = self.gateway_client
         answer = None if client is None else client.registration
-        cluster: ClusterDict = {"nodes": [], "leader": None, "registry_version": 0}
         return {
             "is_bootstrap": answer is not None and answer["is_bootstrap"],
-            "cluster_info": cluster if answer is None else cluster_of(answer),
+            "cluster_info": empty_cluster() if answer is None else cluster_of(answer),
             "gateway_available": client is not None and client.is_registered,
             "error": "gateway discovery is not initialised" if client is None else client.last_error,
         }
@@ -358,47 +464,22 @@ class GRPCGatewayDiscoveryMixin:
         client.shutdown()
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description="Register a node at a gateway and print what the gateway says. The gateway forgets the node again "
-        "after its timeout, because nobody goes on sending heartbeats.",
-        epilog="example: python gateway/grpc_gateway_client.py --gateway-port 8090 --node-id 1 --port 8891",
-    )
-    parser.add_argument("--gateway-host", default="localhost", help="default: %(default)s")
-    parser.add_argument("--gateway-port", type=int, default=8090, help="default: %(default)s")
-    parser.add_argument("--node-id", type=int, required=True, help="from 1 on")
-    parser.add_argument("--ip", default="127.0.0.1", help="where other nodes reach this one (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8891, help="likewise (default: %(default)s)")
-    parser.add_argument("--log-level", type=str.upper, choices=("DEBUG", "INFO", "WARNING", "ERROR"), default="ERROR")
-    return parser
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Register a node and print the answers; returns 0, or 2: wrong use, 3: no gateway answered, 1: it refused."""
-    arguments = _parser().parse_args(argv)
+    arguments = parse(argv)
     logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        client = GRPCGatewayClient(arguments.gateway_host, arguments.gateway_port)
+        client = GRPCGatewayClient(arguments.gateways, arguments.gateway_port, keys=arguments.keys)
         try:
             is_bootstrap, cluster = client.discover_cluster(arguments.node_id, arguments.ip, arguments.port)
             stats = client.get_stats()
         finally:
             client.shutdown()
-    except TransportError as error:
-        gateway = f"{arguments.gateway_host}:{arguments.gateway_port}"
-        print(
-            f"raftgossip: no gateway answers at {gateway}; start one, or give another address ({error})",
-            file=sys.stderr,
-        )
-        return 3
     except RaftGossipError as error:
-        print(f"raftgossip: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError | WireError) else 1
-    leader = cluster["leader"]
-    print(f"bootstrap: {is_bootstrap}")
-    print(f"other nodes: {len(cluster['nodes'])}")
-    print("leader: " + ("none" if leader is None else f"node {leader['node_id']} at {leader['ip_address']}"))
-    print("stats: " + ", ".join(f"{name} {value}" for name, value in (stats or {}).items()))
+        text, code = explain(error, arguments)
+        print(f"raftgossip: {text}", file=sys.stderr)
+        return code
+    print(report(is_bootstrap, cluster, stats))
     return 0
 
 

@@ -1,144 +1,256 @@
-"""The gateway's eight calls: decode, ask the registry, answer. What a registration means is decided in `registry.py`.
+"""The gateway's calls: check the request, ask the registry, answer. What a registration means is decided there.
 
-Requests arrive as bytes and are decoded here, so that malformed ones are answered with INVALID_ARGUMENT; gRPC's own
-decoding would call them an internal error of the gateway.
+Who calls and whether he may at all is judged in `grpc_calls.py`; here only what depends on the request: a peer speaks
+for its own node alone, and a node that registered with a certificate is answered for by that certificate.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import grpc
-from google.protobuf.message import DecodeError, Message
 
-from gateway.registry import Moment, NodeRecord, Registry
-from gateway.request_checks import asker_from_proto, node_id_from_proto, registration_from_proto
+from gateway.grpc_calls import CallGate
+from gateway.grpc_health_service import HealthService, health_handlers
+from gateway.grpc_watch import Watch
+from gateway.log_lines import Event
+from gateway.node_messages import as_many_as_fit, node_to_proto
+from gateway.registry import Registry
+from gateway.registry_values import Changes, Moment, NodeRecord
+from gateway.request_checks import (
+    asker_from_proto,
+    cluster_id_from_proto,
+    count_from_proto,
+    node_id_from_proto,
+    position_from_proto,
+    registration_from_proto,
+)
+from gateway.settings import GatewaySettings, live_texts
+from gateway.shared_registry import SharedRegistry
 from raftgossip import __version__
-from raftgossip.errors import RaftGossipError, WireError
+from raftgossip.errors import PermissionDenied
+from raftgossip.ids import NodeId
+from raftgossip.trust.callers import Caller
+from raftgossip.trust.identity import Role
+from raftgossip.trust.policy import require_own_node
 from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
-from raftgossip.wire.status import status_of
 
 SERVICE = "GatewayService"
-MAX_NODES_IN_REGISTRATION = 256
+MAX_NODES_IN_REGISTRATION = 64
 """A newcomer gets at most so many peers to start from, so that registering costs the same with 10,000 nodes as with
-500; `GetNodes` lists them all."""
-MAX_LIST_BYTES = 3 * 1024 * 1024
-"""No answer lists more than this: existing clients refuse messages above gRPC's default of 4 MiB."""
+50; `GetNodes` lists them all."""
+PAGE = 1_000
+"""Nodes that are read from the registry at once."""
 
 logger = logging.getLogger(__name__)
-RequestT = TypeVar("RequestT", bound=Message)
+
+
+class Administration(Protocol):
+    """What the gateway itself knows and does, beside its registry."""
+
+    def settings(self) -> GatewaySettings:
+        """Those in force."""
+
+    def change_settings(self, texts: Mapping[str, str], caller: Caller) -> dict[str, str]:
+        """Change some of them, all or none; returns all that can be changed, as they are now.
+
+        Raises:
+            ConfigError: one is unknown, wrong, or needs a restart.
+        """
+
+    def add_revocations(self, pem: bytes) -> bool:
+        """Keep an organisation's revocation list; False: a newer one is known.
+
+        Raises:
+            RaftGossipError: it is not signed as it must be, or there is nowhere to keep it.
+        """
+
+    def other_gateways(self) -> list[str]:
+        """The other gateways, and when they last answered, in words."""
+
+    def sync(self, request: pb.SyncRegistryRequest) -> pb.SyncRegistryResponse:
+        """What another gateway should read.
+
+        Raises:
+            WireError: a field is out of bounds.
+        """
 
 
 class GatewayService:
     """The registry behind gRPC; its calls may run in any number of threads."""
 
-    def __init__(self, registry: Registry, clock: Callable[[], Moment], heartbeat_interval: float) -> None:
-        self._registry = registry
-        self._clock = clock
-        self._heartbeat_interval = heartbeat_interval
-        self._started = clock()
-        self._lock = threading.Lock()
+    def __init__(self, shared: SharedRegistry, administration: Administration, watch: Watch, started: Moment) -> None:
+        self._shared = shared
+        self._administration = administration
+        self._watch = watch
+        self._started = started
 
-    def handlers(self) -> grpc.GenericRpcHandler:
-        """All calls, for `grpc.Server.add_generic_rpc_handlers`."""
-        calls: dict[str, Callable[[bytes, grpc.ServicerContext], bytes]] = {
-            "RegisterNode": _answer(pb.RegisterNodeRequest, self.register_node),
-            "GetNodes": _answer(pb.GetNodesRequest, self.get_nodes),
-            "GetLeader": _answer(pb.GetLeaderRequest, self.get_leader),
-            "UpdateLeader": _answer(pb.UpdateLeaderRequest, self.update_leader),
-            "Heartbeat": _answer(pb.HeartbeatRequest, self.heartbeat),
-            "HealthCheck": _answer(pb.HealthCheckRequest, self.health_check),
-            "RemoveNode": _answer(pb.RemoveNodeRequest, self.remove_node),
-            "GetStats": _answer(pb.GetStatsRequest, self.get_stats),
-        }
-        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            name: grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()
-        }
-        return grpc.method_handlers_generic_handler(SERVICE, handlers)
+    def handlers(self, gate: CallGate, health: HealthService) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+        """All calls by their full names."""
 
-    def register_node(self, request: pb.RegisterNodeRequest) -> pb.RegisterNodeResponse:
+        def unary(name: str, request_class: Any, call: Any) -> tuple[str, grpc.RpcMethodHandler[Any, Any]]:
+            method = f"/{SERVICE}/{name}"
+            return method, gate.unary(method, request_class, call)
+
+        watch_method = f"/{SERVICE}/WatchNodes"
+        return {
+            **dict(
+                (
+                    unary("RegisterNode", pb.RegisterNodeRequest, self.register_node),
+                    unary("GetNodes", pb.GetNodesRequest, self.get_nodes),
+                    unary("GetLeader", pb.GetLeaderRequest, self.get_leader),
+                    unary("UpdateLeader", pb.UpdateLeaderRequest, self.update_leader),
+                    unary("Heartbeat", pb.HeartbeatRequest, self.heartbeat),
+                    unary("HealthCheck", pb.HealthCheckRequest, self.health_check),
+                    unary("RemoveNode", pb.RemoveNodeRequest, self.remove_node),
+                    unary("GetStats", pb.GetStatsRequest, self.get_stats),
+                    unary("Configure", pb.ConfigureRequest, self.configure),
+                    unary("SyncRegistry", pb.SyncRegistryRequest, self.sync_registry),
+                    unary("PublishRevocations", pb.PublishRevocationsRequest, self.publish_revocations),
+                )
+            ),
+            watch_method: gate.stream(watch_method, pb.WatchNodesRequest, self._watch.watch, self._watch.threads),
+            **health_handlers(gate, health, self._watch.threads),
+        }
+
+    def register_node(self, request: pb.RegisterNodeRequest, caller: Caller) -> pb.RegisterNodeResponse:
         """Enter a node and tell it who is there."""
-        registration = registration_from_proto(request)
-        with self._lock:
-            now = self._let_time_pass()
-            outcome = self._registry.register(registration, now)
-            peers = self._registry.successors(now, registration.node_id, MAX_NODES_IN_REGISTRATION)
-            leader = self._registry.leader(now)
-            version = self._registry.version
+        identity = "" if caller.identity is None else caller.identity.uri
+        registration = registration_from_proto(request, identity)
+        node_id = registration.node_id
+        require_own_node(caller, node_id, "register it")
+        with self._shared.lasting_operation() as (registry, now):
+            outcome = registry.register(registration, now)
+            peers = registry.sample(now, node_id, MAX_NODES_IN_REGISTRATION)
+            leader = registry.leader(now)
+            version, registry_id = registry.version, registry.registry_id
+            stats = registry.stats(now)
+        as_bootstrap = {"is_bootstrap": True} if outcome.is_bootstrap else {}
+        logger.info(Event(f"node {outcome.status}", node_id=node_id, address=registration.address, **as_bootstrap))
+        settings = self._administration.settings()
         role = " as bootstrap" if outcome.is_bootstrap else ""
-        logger.info("node %d at %s %s%s", registration.node_id, registration.address, outcome.status, role)
         return pb.RegisterNodeResponse(
             status=outcome.status,
-            node_id=registration.node_id,
+            node_id=node_id,
             is_bootstrap=outcome.is_bootstrap,
             registry_version=version,
-            nodes=_list_to_proto(peers),
-            leader=None if leader is None else node_to_proto(leader),
-            message=f"node {registration.node_id} {outcome.status}{role}; send a heartbeat every "
-            f"{self._heartbeat_interval:g} s, {self._registry.node_timeout_ms / 1000:g} s of silence remove it",
+            nodes=map(node_to_proto, peers),
+            leader=None if leader is None else node_to_proto(leader.record),
+            message=f"node {node_id} {outcome.status}{role}; send a heartbeat every "
+            f"{settings.heartbeat_interval:g} s, {settings.node_timeout:g} s of silence remove it",
+            cluster_id=stats.cluster_id,
+            registry_id=registry_id,
+            total_nodes=stats.total_nodes,
+            heartbeat_interval_ms=round(settings.heartbeat_interval * 1000),
+            bootstrap_wait_ms=outcome.bootstrap_wait_ms,
         )
 
-    def get_nodes(self, request: pb.GetNodesRequest) -> pb.GetNodesResponse:
-        """List the active nodes but the asker."""
+    def get_nodes(self, request: pb.GetNodesRequest, _caller: Caller) -> pb.GetNodesResponse:
+        """List the active nodes but the asker: all, a page of them, or only what has changed."""
         asker = asker_from_proto(request.requesting_node_id)
-        with self._lock:
-            nodes = self._registry.active_nodes(self._let_time_pass(), asker)
-            version = self._registry.version
-        return pb.GetNodesResponse(nodes=_list_to_proto(nodes), registry_version=version)
+        limit = count_from_proto("limit", request.limit)
+        after = count_from_proto("after_node_id", request.after_node_id)
+        since, known_id = position_from_proto(request.since_version, request.registry_id)
+        with self._shared.operation() as (registry, now):
+            changes = registry.changes(since, known_id) if since and not after else None
+            response = pb.GetNodesResponse(
+                registry_version=registry.version,
+                registry_id=registry.registry_id,
+                total_nodes=registry.stats(now).total_nodes,
+            )
+        if changes is not None:
+            _add_changes(response, changes, asker, limit)
+        else:
+            self._add_page(response, asker, after, limit)
+        return response
 
-    def get_leader(self, _request: pb.GetLeaderRequest) -> pb.GetLeaderResponse:
+    def _add_page(self, response: pb.GetNodesResponse, asker: int, after: int, limit: int) -> None:
+        """Add at most `limit` nodes (0: as many as fit) behind an id. Changes in between are told the next time, since
+        the version is the one before."""
+        left = limit or self._administration.settings().max_nodes
+        records: list[NodeRecord] = []
+        while left > 0:
+            with self._shared.operation() as (registry, now):
+                page = registry.page(now, asker, after, min(left, PAGE))
+            records += page.records
+            left -= len(page.records)
+            after = page.next_after
+            if not after:
+                break
+        nodes = as_many_as_fit(records)
+        response.nodes.extend(nodes)
+        was_cut = len(nodes) < len(records) or after != 0
+        response.next_after_node_id = nodes[-1].node_id if was_cut and nodes else 0
+
+    def get_leader(self, _request: pb.GetLeaderRequest, _caller: Caller) -> pb.GetLeaderResponse:
         """Tell who was last reported to lead."""
-        with self._lock:
-            leader = self._registry.leader(self._let_time_pass())
-            version = self._registry.version
+        with self._shared.operation() as (registry, now):
+            leader = registry.leader(now)
+            version = registry.version
         if leader is None:
             return pb.GetLeaderResponse(registry_version=version, message="no leader is known")
-        message = f"node {leader.registration.node_id} leads, as far as the gateway was told"
-        return pb.GetLeaderResponse(leader=node_to_proto(leader), registry_version=version, message=message)
+        return pb.GetLeaderResponse(
+            leader=node_to_proto(leader.record),
+            registry_version=version,
+            message=f"node {leader.record.node_id} leads, as far as the gateway was told",
+            term=leader.term,
+            age_ms=leader.age_ms,
+        )
 
-    def update_leader(self, request: pb.UpdateLeaderRequest) -> pb.UpdateLeaderResponse:
+    def update_leader(self, request: pb.UpdateLeaderRequest, caller: Caller) -> pb.UpdateLeaderResponse:
         """Note who leads; the answer is `failed` for a node that is not registered."""
         leader_id = node_id_from_proto("leader_id", request.leader_id)
-        with self._lock:
-            known = self._registry.update_leader(leader_id, self._let_time_pass())
+        require_own_node(caller, leader_id, "report that it leads")
+        with self._shared.operation() as (registry, now):
+            _require_own_record(registry, leader_id, caller)
+            before = registry.leader(now)
+            known = registry.update_leader(leader_id, request.term, now)
         if not known:
             message = f"node {leader_id} is not registered, so it cannot be the leader; register it first"
             return pb.UpdateLeaderResponse(status="failed", leader_id=leader_id, message=message)
-        logger.info("node %d was reported to lead", leader_id)
+        if before is None or (before.record.node_id, before.term) != (leader_id, request.term):
+            logger.info(Event("leader reported", node_id=leader_id, term=request.term))
         return pb.UpdateLeaderResponse(status="updated", leader_id=leader_id, message=f"node {leader_id} leads")
 
-    def heartbeat(self, request: pb.HeartbeatRequest) -> pb.HeartbeatResponse:
+    def heartbeat(self, request: pb.HeartbeatRequest, caller: Caller) -> pb.HeartbeatResponse:
         """Note a sign of life; `not_found` tells the node to register again."""
         node_id = node_id_from_proto("node_id", request.node_id)
-        with self._lock:
-            known = self._registry.heartbeat(node_id, self._let_time_pass())
-            version = self._registry.version
-        return pb.HeartbeatResponse(status="acknowledged" if known else "not_found", registry_version=version)
+        cluster_id = cluster_id_from_proto(request.cluster_id)
+        require_own_node(caller, node_id, "renew its registration")
+        with self._shared.operation() as (registry, now):
+            _require_own_record(registry, node_id, caller)
+            known = registry.heartbeat(node_id, cluster_id, now)
+            version, registry_id = registry.version, registry.registry_id
+        return pb.HeartbeatResponse(
+            status="acknowledged" if known else "not_found", registry_version=version, registry_id=registry_id
+        )
 
-    def health_check(self, _request: pb.HealthCheckRequest) -> pb.HealthCheckResponse:
+    def health_check(self, _request: pb.HealthCheckRequest, _caller: Caller) -> pb.HealthCheckResponse:
         """Tell that the gateway answers, and which version it is."""
-        return pb.HealthCheckResponse(status="healthy", timestamp=self._clock().wall_seconds, version=__version__)
+        seconds = self._shared.now().wall_seconds
+        return pb.HealthCheckResponse(status="healthy", timestamp=seconds, version=__version__)
 
-    def remove_node(self, request: pb.RemoveNodeRequest) -> pb.RemoveNodeResponse:
+    def remove_node(self, request: pb.RemoveNodeRequest, caller: Caller) -> pb.RemoveNodeResponse:
         """Forget a node that leaves."""
         node_id = node_id_from_proto("node_id", request.node_id)
-        with self._lock:
-            known = self._registry.remove(node_id, self._let_time_pass())
+        require_own_node(caller, node_id, "remove it")
+        with self._shared.operation() as (registry, now):
+            _require_own_record(registry, node_id, caller)
+            known = registry.remove(node_id, now)
         if not known:
             return pb.RemoveNodeResponse(
                 status="not_found", node_id=node_id, message=f"node {node_id} is not registered"
             )
-        logger.info("node %d removed", node_id)
+        logger.info(Event("node removed", node_id=node_id, by=caller.principal))
         return pb.RemoveNodeResponse(status="removed", node_id=node_id, message=f"node {node_id} removed")
 
-    def get_stats(self, _request: pb.GetStatsRequest) -> pb.GetStatsResponse:
-        """Tell the registry in numbers."""
-        with self._lock:
-            now = self._let_time_pass()
-            stats = self._registry.stats(now)
+    def get_stats(self, _request: pb.GetStatsRequest, _caller: Caller) -> pb.GetStatsResponse:
+        """Tell the registry in numbers, and the settings that can change."""
+        with self._shared.operation() as (registry, now):
+            stats = registry.stats(now)
+            registry_id = registry.registry_id
         return pb.GetStatsResponse(
             total_nodes=stats.total_nodes,
             active_nodes=stats.active_nodes,
@@ -146,73 +258,61 @@ class GatewayService:
             registry_version=stats.registry_version,
             bootstrap_initiated=stats.bootstrap_initiated,
             uptime=(now.monotonic_ms - self._started.monotonic_ms) / 1000,
+            cluster_id=stats.cluster_id,
+            registry_id=registry_id,
+            suspected_nodes=stats.suspected_nodes,
+            num_watchers=self._watch.num_watchers,
+            settings=live_texts(self._administration.settings()),
+            gateways=self._administration.other_gateways(),
         )
 
-    def clean_up(self) -> float:
-        """Forget the silent; returns the seconds after which somebody else may have been silent for too long."""
-        with self._lock:
-            now = self._let_time_pass()
-            return (self._registry.deadline_ms(now) - now.monotonic_ms) / 1000
+    def configure(self, request: pb.ConfigureRequest, caller: Caller) -> pb.ConfigureResponse:
+        """Change settings that can change while the gateway runs, and tell them all."""
+        return pb.ConfigureResponse(settings=self._administration.change_settings(dict(request.settings), caller))
 
-    def _let_time_pass(self) -> Moment:
-        """Read the clock and forget the silent; the caller holds the lock, so that time never goes back."""
-        now = self._clock()
-        for node_id in self._registry.expire(now):
-            logger.info("node %d removed: no heartbeat for %g s", node_id, self._registry.node_timeout_ms / 1000)
-        return now
+    def sync_registry(self, request: pb.SyncRegistryRequest, _caller: Caller) -> pb.SyncRegistryResponse:
+        """Tell another gateway what has changed."""
+        return self._administration.sync(request)
 
-
-def node_to_proto(record: NodeRecord) -> pb.NodeInfo:
-    """A record as other nodes see it, without its owner's secret."""
-    registration = record.registration
-    return pb.NodeInfo(
-        node_id=registration.node_id,
-        ip_address=registration.address.host,
-        port=registration.address.port,
-        capabilities=registration.capabilities,
-        status=record.status,
-        last_seen=record.seen_seconds,
-        join_timestamp=record.joined_seconds,
-        metadata=dict(registration.metadata),
-    )
+    def publish_revocations(
+        self, request: pb.PublishRevocationsRequest, caller: Caller
+    ) -> pb.PublishRevocationsResponse:
+        """Keep a newer revocation list; it counts from the next call on."""
+        is_new = self._administration.add_revocations(request.revocation_list)
+        if is_new:
+            logger.info(Event("revocations published", by=caller.principal))
+        return pb.PublishRevocationsResponse(
+            message="the list is in force" if is_new else "a list that is as new or newer is in force already"
+        )
 
 
-def _list_to_proto(records: Iterable[NodeRecord]) -> list[pb.NodeInfo]:
-    """As many nodes as fit into `MAX_LIST_BYTES`."""
-    nodes: list[pb.NodeInfo] = []
-    num_bytes = 0
-    for record in records:
-        node = node_to_proto(record)
-        num_bytes += node.ByteSize() + 4  # the tag and the length before it in the list
-        if num_bytes > MAX_LIST_BYTES:
-            logger.warning("a list of nodes was cut after %d nodes: it would exceed %d bytes", len(nodes), num_bytes)
-            break
-        nodes.append(node)
-    return nodes
+def _require_own_record(registry: Registry, node_id: NodeId, caller: Caller) -> None:
+    """Refuse a peer another organisation's node with its own number.
+
+    Raises:
+        PermissionDenied: names the rule `own-registration`.
+    """
+    if caller.identity is None or caller.identity.role is Role.OPERATOR:
+        return
+    record = registry.record(node_id)
+    if record is not None and record.registration.identity not in ("", caller.identity.uri):
+        raise PermissionDenied(
+            f"rule own-registration: node {node_id} is registered by {record.registration.identity}; "
+            f"{caller.identity.uri} called"
+        )
 
 
-def _answer(
-    request_class: type[RequestT], call: Callable[[RequestT], Message]
-) -> Callable[[bytes, grpc.ServicerContext], bytes]:
-    """Wrap a call so that it takes and gives bytes, and every refusal has a status code and a sentence."""
-
-    def answer(data: bytes, context: grpc.ServicerContext) -> bytes:
-        try:
-            return call(_decode(request_class, data)).SerializeToString()
-        except RaftGossipError as error:
-            code, text = status_of(error)
-            logger.info("refused a %s: %s", request_class.__name__, text)
-        except Exception:
-            logger.exception("a %s failed", request_class.__name__)
-            code, text = grpc.StatusCode.INTERNAL, "the gateway failed; its log says why"
-        context.abort(code, text)
-        raise AssertionError("abort() raises")
-
-    return answer
-
-
-def _decode(request_class: type[RequestT], data: bytes) -> RequestT:
-    try:
-        return request_class.FromString(data)
-    except DecodeError:
-        raise WireError(f"the request is not a {request_class.__name__}") from None
+def _add_changes(response: pb.GetNodesResponse, changes: Changes, asker: int, limit: int) -> None:
+    """Add what changed, the oldest first. What does not fit is told when the caller asks again, from the version of the
+    last change that did."""
+    response.is_delta = True
+    events = changes.events[: limit or len(changes.events)]
+    there = [event.record for event in events if event.record is not None]
+    nodes = as_many_as_fit(there)
+    if len(nodes) < len(there):
+        first_left = there[len(nodes)]
+        events = events[: next(index for index, event in enumerate(events) if event.record is first_left)]
+    if len(events) < len(changes.events) and events:
+        response.registry_version = events[-1].version
+    response.nodes.extend(node for node in nodes if node.node_id != asker)
+    response.removed.extend(event.node_id for event in events if event.record is None and event.node_id != asker)

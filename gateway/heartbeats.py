@@ -25,6 +25,7 @@ class Heartbeats:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._is_stopped = False
+        self._is_hurried = False
         self.interval = interval
 
     @property
@@ -47,6 +48,12 @@ class Heartbeats:
                 self._thread = threading.Thread(target=self._run, name="gateway-heartbeats", daemon=True)
                 self._thread.start()
 
+    def hurry(self) -> None:
+        """Beat at once, or once more if a beat is running; the next one follows an interval later."""
+        with self._changed:
+            self._is_hurried = True
+            self._changed.notify_all()
+
     def stop(self, patience: float) -> None:
         """End after the beat that runs, for which it waits `patience` seconds at most; a beat itself may call this."""
         with self._changed:
@@ -59,11 +66,15 @@ class Heartbeats:
         last = monotonic_seconds()
         while True:
             with self._changed:
-                while not self._is_stopped and (wait := last + self._interval - monotonic_seconds()) > 0:
+                while not self._is_stopped and not self._is_hurried:
+                    wait = last + self._interval - monotonic_seconds()
+                    if wait <= 0:
+                        break
                     self._changed.wait(wait)
                 if self._is_stopped:
                     return
                 # Counted from when the beat was due, so that small delays do not add up.
                 late = monotonic_seconds() - (last + self._interval)
-                last = last + self._interval if late < self._interval else monotonic_seconds()
+                last = last + self._interval if 0 <= late < self._interval else monotonic_seconds()
+                self._is_hurried = False
             self._beat()

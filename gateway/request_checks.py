@@ -5,11 +5,12 @@ The limits bound what one node can make the gateway keep and send to all others;
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 
-from gateway.registry import OWNER_KEY, Registration
+from gateway.registry_values import MAX_VERSION, OWNER_KEY, Registration
 from raftgossip.errors import ConfigError, WireError
 from raftgossip.ids import Address, NodeId, parse_node_id
 from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
@@ -21,12 +22,18 @@ MAX_METADATA_KEY_CHARACTERS = 64
 MAX_METADATA_VALUE_CHARACTERS = 1024
 MAX_HOST_CHARACTERS = 253
 """The longest name that DNS knows."""
+MAX_CLUSTER_ID_CHARACTERS = 64
+MAX_REGISTRY_ID_CHARACTERS = 64
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 
 
-def registration_from_proto(request: pb.RegisterNodeRequest) -> Registration:
+def registration_from_proto(request: pb.RegisterNodeRequest, identity: str = "") -> Registration:
     """Check every field of a registration.
+
+    Args:
+        request: what the node sent.
+        identity: the SPIFFE name in its certificate, which then is the owner; empty: it showed none.
 
     Raises:
         WireError: a field is out of bounds; the text begins with its name.
@@ -34,13 +41,18 @@ def registration_from_proto(request: pb.RegisterNodeRequest) -> Registration:
     metadata = dict(request.metadata)
     _check_capabilities(request.capabilities)
     _check_metadata(metadata)
-    owner = metadata.pop(OWNER_KEY, "")
+    secret = metadata.pop(OWNER_KEY, "")
+    # Only a digest is kept, so that neither a gateway's disk nor another gateway ever holds the secret.
+    owner = identity or (hashlib.sha256(secret.encode()).hexdigest() if secret else "")
     return Registration(
         node_id=node_id_from_proto("node_id", request.node_id),
         address=_address(request.ip_address, request.port),
         capabilities=tuple(request.capabilities),
         metadata=tuple(sorted(metadata.items())),
         owner=owner,
+        identity=identity,
+        cluster_id=cluster_id_from_proto(request.cluster_id),
+        can_wait=request.can_wait,
     )
 
 
@@ -63,6 +75,39 @@ def asker_from_proto(value: int) -> int:
         WireError: it is negative.
     """
     return 0 if value == 0 else node_id_from_proto("requesting_node_id", value)
+
+
+def cluster_id_from_proto(text: str) -> str:
+    """Check a cluster id; empty: none.
+
+    Raises:
+        WireError: it is too long or has control characters.
+    """
+    _check_text("cluster_id", text, 0, MAX_CLUSTER_ID_CHARACTERS)
+    return text
+
+
+def position_from_proto(version: int, registry_id: str) -> tuple[int, str]:
+    """Check from where somebody wants to read on: a version, and the registry that counted it.
+
+    Raises:
+        WireError: one of them is out of bounds.
+    """
+    if not 0 <= version <= MAX_VERSION:
+        raise WireError(f"since_version: {version} is not between 0 and {MAX_VERSION}")
+    _check_text("registry_id", registry_id, 0, MAX_REGISTRY_ID_CHARACTERS)
+    return version, registry_id
+
+
+def count_from_proto(field: str, value: int) -> int:
+    """Check a number of things, or an id to begin behind.
+
+    Raises:
+        WireError: it is negative.
+    """
+    if value < 0:
+        raise WireError(f"{field}: {value} is negative")
+    return value
 
 
 def _address(host: str, port: int) -> Address:

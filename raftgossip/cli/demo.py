@@ -18,6 +18,10 @@ OutOption = Annotated[
     str | None, typer.Option("--out", metavar="PATH", help="Folder, or beginning of the names, of the two results.")
 ]
 NoKillOption = Annotated[bool, typer.Option("--no-kill", help="Kill nothing: training only.")]
+TlsOption = Annotated[
+    bool,
+    typer.Option("--tls", help="Make keys for everybody first: all is encrypted, and both ends show who they are."),
+]
 SeedOption = Annotated[int, typer.Option("--seed", help="Of the data's division and the training.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document, and nothing else.")]
 
@@ -28,6 +32,7 @@ def demo(
     task: TaskOption = "digits",
     out: OutOption = None,
     no_kill: NoKillOption = False,
+    tls: TlsOption = False,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -38,11 +43,12 @@ def demo(
     \b
     Example:
       raftgossip demo --peers 4 --out results/
+      raftgossip demo --tls
     """
     from raftgossip.cli.demo_plan import make_plan
     from raftgossip.cli.demo_run import run_demo
 
-    plan = make_plan(task, peers, epochs, seed, kills=not no_kill)
+    plan = make_plan(task, peers, epochs, seed, kills=not no_kill, tls=tls)
     good = run_demo(plan, result_files(out), environment_for_children(), quiet=as_json)
     raise typer.Exit(0 if good else 1)
 

@@ -49,6 +49,8 @@ class Plan:
     seed: int
     kills: bool
     """Whether the leader and the gateway are killed."""
+    tls: bool = False
+    """Whether everybody gets keys, and speaks to nobody without."""
 
     def __post_init__(self) -> None:
         if not MIN_PEERS <= self.num_peers <= self.task.max_peers:
@@ -93,7 +95,7 @@ class Plan:
         return [text for name, value in settings.items() for text in (f"--{name}", str(value))]
 
 
-def make_plan(task: str, num_peers: int, num_epochs: int | None, seed: int, kills: bool) -> Plan:
+def make_plan(task: str, num_peers: int, num_epochs: int | None, seed: int, kills: bool, tls: bool = False) -> Plan:
     """The plan that the arguments of the command line describe.
 
     Raises:
@@ -102,4 +104,4 @@ def make_plan(task: str, num_peers: int, num_epochs: int | None, seed: int, kill
     choice = TASKS.get(task)
     if choice is None:
         raise ConfigError(f"--task is {task!r}; the demo shows {' or '.join(TASKS)}")
-    return Plan(choice, num_peers, choice.num_epochs if num_epochs is None else num_epochs, seed, kills)
+    return Plan(choice, num_peers, choice.num_epochs if num_epochs is None else num_epochs, seed, kills, tls)

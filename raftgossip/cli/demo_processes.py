@@ -19,6 +19,9 @@ from raftgossip.ids import Address
 from raftgossip.observe.run_files import open_log, read_lines
 from raftgossip.runtime.grpc_documents import EpochDocument, StatusDocument
 from raftgossip.runtime.grpc_operator import OperatorClient
+from raftgossip.trust.credentials import LiveCredentials
+from raftgossip.trust.files import KeyFolder
+from raftgossip.trust.identity import Role
 
 STOP_S = 6.0
 """A process that was asked to stop is killed after so long; a leader hands over within 1.5 s."""
@@ -150,11 +153,12 @@ class Child:
 class PeerProcess:
     """One peer: its process, and the connection over which it is asked."""
 
-    def __init__(self, node_id: int, process: Child, data_dir: Path) -> None:
-        """Nothing is started yet."""
+    def __init__(self, node_id: int, process: Child, data_dir: Path, credentials: LiveCredentials | None) -> None:
+        """Nothing is started yet. `credentials`: as whom it is asked; None: in the open."""
         self.node_id = node_id
         self.process = process
         self.data_dir = data_dir
+        self._credentials = credentials
         self._client: OperatorClient | None = None
 
     def kill(self) -> None:
@@ -187,19 +191,25 @@ class PeerProcess:
     def _connected(self) -> OperatorClient | None:
         address = self.process.address() if self._client is None and self.process.is_started else None
         if address is not None:
-            self._client = OperatorClient(address, STATUS_TIMEOUT_MS)
+            self._client = OperatorClient(address, self._credentials, STATUS_TIMEOUT_MS)
         return self._client
 
 
 class Cast:
     """All processes of the demo."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
-        """Nothing is started yet but the guardian. `folder`: for logs and the peers' states."""
+    def __init__(self, folder: Path, environment: Mapping[str, str], keys: KeyFolder | None) -> None:
+        """Nothing is started yet but the guardian. `folder`: for logs and the peers' states; `keys`: everybody's; None:
+        all speak in the open."""
         self._folder = folder
         self._environment = environment
         self._guardian = Guardian()
-        command = ["gateway", "--host", "127.0.0.1", "--port", "0"]
+        self.keys = keys
+        self._credentials = keys.credentials(Role.OPERATOR) if keys is not None else None
+        # Keys of the user's own, which may lie in this folder, are none of the demo's business.
+        self._trust = ["--keys", str(keys.path)] if keys is not None else ["--insecure"]
+        data_dir = str(folder / "gateway")
+        command = ["gateway", "--host", "127.0.0.1", "--port", "0", "--data-dir", data_dir, *self._trust]
         self.gateway = self._child("the gateway", "gateway", command, _address_of_gateway)
         self.peers: dict[int, PeerProcess] = {}
 
@@ -207,9 +217,9 @@ class Cast:
         """Start a peer with these settings of `raftgossip node`."""
         name = f"node-{node_id}"
         data_dir = self._folder / name
-        own = ["node", "--node-id", str(node_id), "--data-dir", str(data_dir), "--json", *settings]
+        own = ["node", "--node-id", str(node_id), "--data-dir", str(data_dir), "--json", *self._trust, *settings]
         process = self._child(f"node {node_id}", name, own, _address_of_node)
-        self.peers[node_id] = PeerProcess(node_id, process, data_dir)
+        self.peers[node_id] = PeerProcess(node_id, process, data_dir, self._credentials)
         process.start()
 
     def check(self) -> None:

@@ -20,6 +20,7 @@ from raftgossip.cli.demo_plan import Plan
 from raftgossip.cli.demo_processes import Cast
 from raftgossip.cli.demo_story import Story
 from raftgossip.cli.demo_summary import Outcome, document, position, problems
+from raftgossip.cli.demo_tls import make_keys
 from raftgossip.cli.demo_view import View, event_text, result_tables, view_of
 from raftgossip.cli.output import make_console, print_json
 from raftgossip.errors import ConfigError, RaftGossipError
@@ -81,7 +82,7 @@ def run_demo(plan: Plan, files: tuple[Path, Path], environment: Mapping[str, str
     folder = Path(tempfile.mkdtemp(prefix="raftgossip-demo-"))
     try:
         with _sigterm_as_interrupt(), ExitStack() as stack:
-            cast = Cast(folder, environment)
+            cast = Cast(folder, environment, make_keys(folder / "keys", plan.num_peers) if plan.tls else None)
             stack.callback(cast.close)
             view = stack.enter_context(view_of(plan, quiet))
             _start(plan, cast, view)
@@ -113,6 +114,11 @@ def run_demo(plan: Plan, files: tuple[Path, Path], environment: Mapping[str, str
 
 
 def _start(plan: Plan, cast: Cast, view: View) -> None:
+    if plan.tls:
+        view.say(
+            f"made keys: one federation of {plan.num_peers} organisations, each with its own authority and one peer; "
+            "from here on everything is encrypted, and both ends of every connection show a certificate"
+        )
     view.say("starting a gateway, then the peers")
     cast.gateway.start()
     deadline = GATEWAY_START_S
@@ -148,6 +154,8 @@ def _outcome(plan: Plan, story: Story, cast: Cast, baselines: BaselineWork) -> O
         accuracy_shared=min(shared, default=0.0),
         accuracy_alone={node: curve[-1] for node, curve in curves.alone.items()},
         accuracy_pooled=curves.pooled[-1],
+        tls=plan.tls,
+        witnessed=story.witnessed,
     )
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from raftgossip.cli.demo_plan import Plan
 from raftgossip.cli.demo_processes import Cast
-from raftgossip.cli.demo_summary import CLOSED, Event, SeenEpoch, seen_epoch
+from raftgossip.cli.demo_summary import CLOSED, Event, SeenEpoch, Witnessed, seen_epoch
+from raftgossip.cli.demo_tls import look_who_is_authenticated
 from raftgossip.errors import RaftGossipError
 from raftgossip.runtime.clock import Clock
 from raftgossip.runtime.grpc_documents import StatusDocument
@@ -28,6 +29,8 @@ class Story:
         self.events: list[Event] = []
         self.statuses: Mapping[int, StatusDocument] = {}
         """Of the peers that answered when last asked."""
+        self.witnessed: Witnessed | None = None
+        """Who was authenticated, as soon as all peers are there; None: not yet, or there is no TLS."""
         self._plan = plan
         self._cast = cast
         self._clock = clock
@@ -62,6 +65,8 @@ class Story:
         self.statuses = {node: status for node, status in asked.items() if status is not None}
         num_before = len(self.epochs), len(self.events)
         self._read_epochs()
+        if self.witnessed is None and len(self.statuses) == self._plan.num_peers:
+            self.witnessed = self._witness()
         if self._plan.kills:
             self._act()
         if (len(self.epochs), len(self.events)) != num_before:
@@ -91,6 +96,14 @@ class Story:
         for status in ahead[:1]:
             entries = self._cast.peers[status["node_id"]].epochs(len(self.epochs) + 1) or ()
             self.epochs.extend(seen_epoch(entry, self.started_ms) for entry in entries)
+
+    def _witness(self) -> Witnessed | None:
+        gateway = self._cast.gateway.address()
+        peers = {node: peer.process.address() for node, peer in self._cast.peers.items()}
+        known = {node: address for node, address in peers.items() if address is not None}
+        if self._cast.keys is None or gateway is None or len(known) < len(peers):
+            return None
+        return look_who_is_authenticated(self._cast.keys, gateway, known)
 
     def _holds_newest(self, status: StatusDocument) -> bool:
         """Whether the peer holds the model of the newest closed epoch that anybody has told of."""

@@ -50,6 +50,17 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Witnessed:
+    """Who has proved who he is, and who refuses those that do not."""
+
+    federation: str
+    identities: Mapping[int, str]
+    """The SPIFFE name in the certificate that each peer showed the gateway; empty: it showed none."""
+    refusing: tuple[str, ...]
+    """The gateway and the peers that gave no answer to a caller without a certificate, in words."""
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """All that is known at the end. Accuracies are on the held-out data, from 0 to 1."""
 
@@ -65,6 +76,10 @@ class Outcome:
     accuracy_shared: float
     accuracy_alone: Mapping[int, float]
     accuracy_pooled: float
+    tls: bool = False
+    """Whether everybody was to speak TLS."""
+    witnessed: Witnessed | None = None
+    """None: nobody could be asked, or there was no TLS."""
 
     @property
     def accuracy_alone_mean(self) -> float:
@@ -92,7 +107,7 @@ def seen_epoch(document: EpochDocument, started_ms: int) -> SeenEpoch:
 
 def problems(outcome: Outcome) -> list[str]:
     """What was promised and did not happen, a sentence each; empty: all is good."""
-    found = [*_ledger_problems(outcome), *_model_problems(outcome)]
+    found = [*_ledger_problems(outcome), *_model_problems(outcome), *_tls_problems(outcome)]
     if outcome.accuracy_shared < outcome.target:
         found.append(
             f"the shared model's accuracy {outcome.accuracy_shared:.3f} is below the target {outcome.target:.2f} "
@@ -142,6 +157,7 @@ def document(outcome: Outcome, more: Mapping[str, object]) -> dict[str, object]:
         "restarts": [_event_entry(each) for each in outcome.events if each.kind == "restart"],
         "caught_up": [_event_entry(each) for each in outcome.events if each.kind == "back"],
         "accuracy_alone": {str(node): accuracy for node, accuracy in sorted(outcome.accuracy_alone.items())},
+        "tls": _tls_entry(outcome.witnessed),
         **more,
     }
 
@@ -177,6 +193,27 @@ def _model_problems(outcome: Outcome) -> list[str]:
     if not difference <= MAX_DIFFERENCE:  # also if it is not a number
         return [f"the peers' final models differ by {difference:.1e}, more than {MAX_DIFFERENCE:.0e}"]
     return []
+
+
+def _tls_problems(outcome: Outcome) -> list[str]:
+    if not outcome.tls:
+        return []
+    seen = outcome.witnessed
+    if seen is None:
+        return ["nobody could be asked who was authenticated"]
+    nameless = [node for node, identity in sorted(seen.identities.items()) if not identity]
+    everybody = ["the gateway", *(f"node {node}" for node in sorted(seen.identities))]
+    return [
+        *(f"node {node} was registered without a certificate" for node in nameless),
+        *(f"{who} answered a caller without a certificate" for who in everybody if who not in seen.refusing),
+    ]
+
+
+def _tls_entry(seen: Witnessed | None) -> dict[str, object] | None:
+    if seen is None:
+        return None
+    identities = {str(node): identity for node, identity in seen.identities.items()}
+    return {"federation": seen.federation, "authenticated": identities, "refusing_strangers": list(seen.refusing)}
 
 
 def _difference(a: FloatVector, b: FloatVector) -> float:

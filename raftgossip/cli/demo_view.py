@@ -13,7 +13,7 @@ from rich.text import Text
 
 from raftgossip.cli.demo_plan import Plan
 from raftgossip.cli.demo_story import Story
-from raftgossip.cli.demo_summary import CLOSED, Event, Outcome, SeenEpoch
+from raftgossip.cli.demo_summary import CLOSED, Event, Outcome, SeenEpoch, Witnessed
 from raftgossip.cli.output import make_console
 
 EPOCH_COLUMNS = ("epoch", "leader", "accuracy", "loss", "participants", "MB", "closed after")
@@ -29,6 +29,7 @@ class View:
         self._console = console
         self._live = live
         self._num_told = (0, 0)
+        self._has_told_names = False
 
     def say(self, text: str) -> None:
         """A line that stays."""
@@ -36,6 +37,10 @@ class View:
 
     def show(self, story: Story) -> None:
         """What has happened so far."""
+        if story.witnessed is not None and not self._has_told_names:
+            self._has_told_names = True
+            for line in witness_lines(story.witnessed):
+                self.say(line)
         if self._live is not None:
             self._live.update(_screen(self._plan, story), refresh=True)
             return
@@ -67,6 +72,17 @@ def event_text(event: Event) -> str:
     return f"{event.at_s:5.1f} s  {done[event.kind]}"
 
 
+def witness_lines(seen: Witnessed) -> list[str]:
+    """Who was authenticated, for people."""
+    names = [
+        f"node {node} is {identity or 'NOBODY: it showed no certificate'}" for node, identity in seen.identities.items()
+    ]
+    return [
+        f"authenticated by certificates of the federation {seen.federation}: {', '.join(names)}",
+        f"a caller without a certificate was refused by {', '.join(seen.refusing) or 'NOBODY'}",
+    ]
+
+
 def result_tables(outcome: Outcome, stall_s: float, difference: float | None) -> Group:
     """The comparison, and what was checked."""
     accuracies = Table(title="accuracy on the held-out test set", title_justify="left", title_style="bold", box=None)
@@ -85,6 +101,13 @@ def result_tables(outcome: Outcome, stall_s: float, difference: float | None) ->
     checks.add_row("longest time between two closed epochs since the leader's death", f"{stall_s:.2f} s")
     shown = "not all hold it" if difference is None else f"{difference:.1e}"
     checks.add_row("largest difference between two peers' final models", shown)
+    if outcome.witnessed is not None:
+        num_named = sum(bool(identity) for identity in outcome.witnessed.identities.values())
+        checks.add_row(
+            "peers authenticated by a certificate, all connections encrypted", f"{num_named} of {outcome.num_peers}"
+        )
+        num_refusing = f"{len(outcome.witnessed.refusing)} of {outcome.num_peers + 1}"
+        checks.add_row("gateway and peers that refused a caller without a certificate", num_refusing)
     for event in outcome.events:
         checks.add_row(event_text(event).partition("  ")[2], f"{event.at_s:.1f} s")
     return Group(accuracies, Text(), checks)

@@ -7,7 +7,9 @@ from contextlib import suppress
 from raftgossip.cli.options import (
     FirstOption,
     FollowOption,
+    InsecureOption,
     JsonOption,
+    KeysOption,
     LastOption,
     LinearizableOption,
     NodeOption,
@@ -17,6 +19,8 @@ from raftgossip.cli.options import (
 
 def epochs(
     node: NodeOption,
+    keys: KeysOption = None,
+    insecure: InsecureOption = False,
     as_json: JsonOption = False,
     last: LastOption = None,
     first: FirstOption = None,
@@ -31,12 +35,13 @@ def epochs(
       raftgossip epochs --node 10.0.0.7:7001 --first 1 --json
       raftgossip epochs --node 10.0.0.7:7001 --follow
     """
+    from raftgossip.cli.dialling import own_credentials
     from raftgossip.cli.operator import ask_epochs, follow_epochs, last_epoch, peer_at
     from raftgossip.cli.output import make_console, print_json
     from raftgossip.cli.tables import epoch_heading, epoch_line, epochs_table
 
     limit = how_many(first, last, follow)
-    with peer_at(node) as client, suppress(KeyboardInterrupt):
+    with peer_at(node, own_credentials(keys, insecure)) as client, suppress(KeyboardInterrupt):
         if linearizable:
             client.epochs_of_now(1, 1)  # from now on this peer knows of every epoch that had ended by now
         newest = last_epoch(client)

@@ -11,6 +11,7 @@ from raftgossip.errors import ClusterUnreachable, NotLeader
 from raftgossip.runtime.clock import SystemClock
 from raftgossip.runtime.grpc_documents import StatusDocument
 from raftgossip.runtime.grpc_operator import ANSWER_MS, OperatorClient
+from raftgossip.trust.credentials import LiveCredentials
 
 PATIENCE_MS = 5_000
 """An election takes about a second; without a leader for longer there is no majority."""
@@ -19,7 +20,7 @@ PAUSE_S = 0.2
 Answer = TypeVar("Answer")
 
 
-def at_leader(text: str, act: Callable[[OperatorClient], Answer]) -> Answer:
+def at_leader(text: str, credentials: LiveCredentials | None, act: Callable[[OperatorClient], Answer]) -> Answer:
     """Do `act` at the leader of the cluster to which the peer at `text` belongs; waits while there is none.
 
     What may have reached a leader is not repeated.
@@ -28,12 +29,12 @@ def at_leader(text: str, act: Callable[[OperatorClient], Answer]) -> Answer:
         ClusterUnreachable: the peer does not answer, no leader was found in time, or the leader fell silent.
         RaftGossipError: the leader refused.
     """
-    return _seek(text, act, is_not_connected)
+    return _seek(text, credentials, act, is_not_connected)
 
 
-def at_some_leader(text: str, act: Callable[[OperatorClient], Answer]) -> Answer:
+def at_some_leader(text: str, credentials: LiveCredentials | None, act: Callable[[OperatorClient], Answer]) -> Answer:
     """The same for what does no harm twice, as reading: if a leader falls silent meanwhile, the next one is asked."""
-    return _seek(text, act, is_silence)
+    return _seek(text, credentials, act, is_silence)
 
 
 def leading_status(client: OperatorClient) -> StatusDocument:
@@ -49,7 +50,10 @@ def leading_status(client: OperatorClient) -> StatusDocument:
 
 
 def _seek(
-    text: str, act: Callable[[OperatorClient], Answer], may_go_on: Callable[[ClusterUnreachable], bool]
+    text: str,
+    credentials: LiveCredentials | None,
+    act: Callable[[OperatorClient], Answer],
+    may_go_on: Callable[[ClusterUnreachable], bool],
 ) -> Answer:
     """Ask the first peer, then where its hints lead, then the first peer again: a frozen leader is replaced meanwhile.
 
@@ -62,7 +66,7 @@ def _seek(
     while True:
         hint, has_answered = "", False
         try:
-            with peer_at(address, ANSWER_MS if address == text else HOP_MS) as client:
+            with peer_at(address, credentials, ANSWER_MS if address == text else HOP_MS) as client:
                 known = ask_status(
                     client
                 )  # who does not even answer this is given no change, which is waited for longer

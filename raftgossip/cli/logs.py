@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from raftgossip.cli.options import FirstOption, FollowOption, JsonOption, LastOption, NodeOption, how_many
+from raftgossip.cli.options import (
+    FirstOption,
+    FollowOption,
+    InsecureOption,
+    JsonOption,
+    KeysOption,
+    LastOption,
+    NodeOption,
+    how_many,
+)
 
 
 def logs(
     node: NodeOption,
+    keys: KeysOption = None,
+    insecure: InsecureOption = False,
     as_json: JsonOption = False,
     last: LastOption = None,
     first: FirstOption = None,
@@ -24,12 +35,13 @@ def logs(
       raftgossip logs --node 10.0.0.7:7001 --first 100 --last 10 --json
       raftgossip logs --node 10.0.0.7:7001 --follow
     """
+    from raftgossip.cli.dialling import own_credentials
     from raftgossip.cli.operator import ask_log, follow_log, peer_at
     from raftgossip.cli.output import make_console, print_json
     from raftgossip.cli.tables import log_heading, log_line, log_view
 
     limit = how_many(first, last, follow)
-    with peer_at(node) as client, suppress(KeyboardInterrupt):
+    with peer_at(node, own_credentials(keys, insecure)) as client, suppress(KeyboardInterrupt):
         console = make_console()
         if not follow:
             document = ask_log(client, first, limit)

@@ -15,9 +15,12 @@ import typer
 
 from raftgossip._version import __version__
 from raftgossip.cli.demo import demo
+from raftgossip.cli.discover import discover
 from raftgossip.cli.environment import silence_grpc
 from raftgossip.cli.epochs import epochs
 from raftgossip.cli.gateway import gateway
+from raftgossip.cli.gateway_set import gateway_set
+from raftgossip.cli.keys import keys
 from raftgossip.cli.leader import leader
 from raftgossip.cli.leave import leave
 from raftgossip.cli.logs import logs
@@ -30,9 +33,9 @@ from raftgossip.observe.escape import printable
 GOOD, FAILED, WRONG_USE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
 
 app = typer.Typer(name="raftgossip", pretty_exceptions_enable=False)
-for command in (demo, node, gateway, status, epochs, logs, leave):
+for command in (demo, node, gateway, status, epochs, logs, leave, discover, gateway_set):
     app.command()(command)
-for group in (members, leader):
+for group in (members, leader, keys):
     app.add_typer(group)
 
 

@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from raftgossip.cli.options import JsonOption, OptionalNodeOption, recall, remember, required
+from raftgossip.cli.options import (
+    InsecureOption,
+    JsonOption,
+    KeysOption,
+    OptionalNodeOption,
+    Question,
+    recall,
+    remember,
+    required,
+)
 from raftgossip.ids import Address, parse_node_id
 
 members = typer.Typer(name="members")
@@ -16,7 +25,13 @@ AddressArgument = Annotated[str, typer.Argument(metavar="HOST:PORT", help="Where
 
 
 @members.callback(invoke_without_command=True)
-def show(context: typer.Context, node: OptionalNodeOption = None, as_json: JsonOption = False) -> None:
+def show(
+    context: typer.Context,
+    node: OptionalNodeOption = None,
+    keys: KeysOption = None,
+    insecure: InsecureOption = False,
+    as_json: JsonOption = False,
+) -> None:
     """Show who belongs to the cluster, who leads, and who answers (as the leader sees it), or change who belongs to it.
 
     \b
@@ -27,13 +42,14 @@ def show(context: typer.Context, node: OptionalNodeOption = None, as_json: JsonO
       raftgossip members remove 4 --node 10.0.0.7:7001
     """
     if context.invoked_subcommand is not None:
-        remember(context, node, as_json)
+        remember(context, Question(node, keys, insecure, as_json))
         return
+    from raftgossip.cli.dialling import own_credentials
     from raftgossip.cli.operator import ask_roster
     from raftgossip.cli.output import make_console, print_json
     from raftgossip.cli.tables import members_view
 
-    document = ask_roster(required(node))
+    document = ask_roster(required(node), own_credentials(keys, insecure))
     if as_json:
         print_json(document)
     else:
@@ -46,6 +62,8 @@ def add(
     node_id: NodeIdArgument,
     address: AddressArgument,
     node: OptionalNodeOption = None,
+    keys: KeysOption = None,
+    insecure: InsecureOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Let a node in before it comes: its id is kept for whoever first joins with it.
@@ -58,17 +76,25 @@ def add(
     Example:
       raftgossip members add 4 10.0.0.9:7001 --node 10.0.0.7:7001
     """
+    from raftgossip.cli.dialling import own_credentials
     from raftgossip.cli.leader_hint import at_leader
     from raftgossip.cli.output import print_sentence
 
-    text, as_json = recall(context, node, as_json)
+    text, asked = recall(context, Question(node, keys, insecure, as_json))
+    credentials = own_credentials(asked.keys, asked.insecure)
     newcomer, place = parse_node_id(node_id), Address.parse(address)
-    print_sentence(at_leader(text, lambda client: client.add_member(newcomer, place)), as_json, node_id=newcomer)
+    message = at_leader(text, credentials, lambda client: client.add_member(newcomer, place))
+    print_sentence(message, asked.as_json, node_id=newcomer)
 
 
 @members.command()
 def remove(
-    context: typer.Context, node_id: NodeIdArgument, node: OptionalNodeOption = None, as_json: JsonOption = False
+    context: typer.Context,
+    node_id: NodeIdArgument,
+    node: OptionalNodeOption = None,
+    keys: KeysOption = None,
+    insecure: InsecureOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Take a node out of the cluster, also one that is dead; a running one ends.
 
@@ -80,17 +106,25 @@ def remove(
     Example:
       raftgossip members remove 4 --node 10.0.0.7:7001
     """
+    from raftgossip.cli.dialling import own_credentials
     from raftgossip.cli.leader_hint import at_some_leader
     from raftgossip.cli.output import print_sentence
 
-    text, as_json = recall(context, node, as_json)
+    text, asked = recall(context, Question(node, keys, insecure, as_json))
+    credentials = own_credentials(asked.keys, asked.insecure)
     leaver = parse_node_id(node_id)
-    print_sentence(at_some_leader(text, lambda client: client.remove_member(leaver)), as_json, node_id=leaver)
+    message = at_some_leader(text, credentials, lambda client: client.remove_member(leaver))
+    print_sentence(message, asked.as_json, node_id=leaver)
 
 
 @members.command()
 def promote(
-    context: typer.Context, node_id: NodeIdArgument, node: OptionalNodeOption = None, as_json: JsonOption = False
+    context: typer.Context,
+    node_id: NodeIdArgument,
+    node: OptionalNodeOption = None,
+    keys: KeysOption = None,
+    insecure: InsecureOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Let a node vote that has only received the log so far; it must have caught up.
 
@@ -100,9 +134,12 @@ def promote(
     Example:
       raftgossip members promote 4 --node 10.0.0.7:7001
     """
+    from raftgossip.cli.dialling import own_credentials
     from raftgossip.cli.leader_hint import at_leader
     from raftgossip.cli.output import print_sentence
 
-    text, as_json = recall(context, node, as_json)
+    text, asked = recall(context, Question(node, keys, insecure, as_json))
+    credentials = own_credentials(asked.keys, asked.insecure)
     learner = parse_node_id(node_id)
-    print_sentence(at_leader(text, lambda client: client.promote_member(learner)), as_json, node_id=learner)
+    message = at_leader(text, credentials, lambda client: client.promote_member(learner))
+    print_sentence(message, asked.as_json, node_id=learner)

@@ -10,6 +10,7 @@ from raftgossip.cli.environment import read_environment
 
 RUN = "The run (the founder's values count)"
 DATA = "This node's data"
+TRUST = "Identity and TLS"
 
 Text = str | None
 Number = int | None
@@ -27,6 +28,18 @@ PeerOption = Annotated[Texts, typer.Option("--peer", metavar="HOST:PORT", help="
 DataDirOption = Annotated[Text, typer.Option("--data-dir", metavar="DIR", help="State that outlives a restart.")]
 ListenOption = Annotated[Text, typer.Option("--listen", metavar="HOST:PORT", help="Default: 127.0.0.1, any free port.")]
 AdvertiseOption = Annotated[Text, typer.Option("--advertise", metavar="HOST:PORT", help="What other nodes dial.")]
+DiscoverOption = Annotated[
+    Texts, typer.Option("--discover", metavar="SOURCE", help="More peers: dns:, srv:, k8s: or file: (see the guide).")
+]
+KeysOption = Annotated[
+    Text, typer.Option("--keys", metavar="DIR", help="Default: ./raftgossip-keys, if it exists.", rich_help_panel=TRUST)
+]
+InsecureOption = Annotated[
+    Switch, typer.Option("--insecure/--secure", help="No TLS, even where there are keys.", rich_help_panel=TRUST)
+]
+TokenOption = Annotated[
+    Text, typer.Option("--token", help="Join token; better in RAFTGOSSIP_JOIN_TOKEN.", rich_help_panel=TRUST)
+]
 FoundOption = Annotated[Switch, typer.Option("--found/--no-found", help="Found a new cluster, asking nobody.")]
 ExpectOption = Annotated[Number, typer.Option("--expect", help="Found when so many nodes are registered.")]
 EpochsOption = Annotated[
@@ -51,6 +64,9 @@ ExchangeDeadlineOption = Annotated[
 ]
 MinEpochOption = Annotated[
     Number, typer.Option("--min-epoch-ms", help="Least time from epoch to epoch.", rich_help_panel=RUN)
+]
+RequireTokenOption = Annotated[
+    Switch, typer.Option("--require-token/--no-token", help="Newcomers need a join token.", rich_help_panel=RUN)
 ]
 MetadataOption = Annotated[Texts, typer.Option("--metadata", metavar="NAME=VALUE", help="Shown in `members`.")]
 ShardOption = Annotated[
@@ -80,6 +96,10 @@ def node(
     node_id: NodeIdOption = None,
     gateway: GatewayOption = None,
     peers: PeerOption = None,
+    discover: DiscoverOption = None,
+    keys: KeysOption = None,
+    insecure: InsecureOption = None,
+    join_token: TokenOption = None,
     data_dir: DataDirOption = None,
     listen: ListenOption = None,
     advertise: AdvertiseOption = None,
@@ -94,6 +114,7 @@ def node(
     train_deadline_ms: TrainDeadlineOption = None,
     exchange_deadline_ms: ExchangeDeadlineOption = None,
     min_epoch_ms: MinEpochOption = None,
+    require_token: RequireTokenOption = None,
     metadata: MetadataOption = None,
     shard: ShardOption = None,
     num_shards: NumShardsOption = None,
@@ -110,8 +131,6 @@ def node(
 
     Settings may also stand in the environment (RAFTGOSSIP_NUM_EPOCHS=20) or in a
     TOML file (num_epochs = 20). Flags win over the environment, and it over the file.
-
-    Ctrl-C stops cleanly, a second one at once.
 
     \b
     Example:

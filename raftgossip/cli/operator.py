@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from raftgossip.cli.dialling import NEVER_ARRIVED, NOT_CONNECTED, why_silent
 from raftgossip.errors import (
     ClusterUnreachable,
     ConfigError,
@@ -27,33 +28,29 @@ from raftgossip.runtime.grpc_documents import (
     status_document,
 )
 from raftgossip.runtime.grpc_operator import ANSWER_MS, OperatorClient
+from raftgossip.trust.credentials import LiveCredentials
 
 REFRESH_S = 1.0
 HOP_MS = 1_000
 """For the answer of a node that another one named, so that a dead or frozen one costs no more than an election."""
 NO_SUCH_METHOD = "UNIMPLEMENTED"
-UNKNOWN_HOST = ("DNS", "Name resolution", "Domain name")
-"""How gRPC words that the host's name leads nowhere."""
-NOT_CONNECTED = ("failed to connect", *UNKNOWN_HOST, "Socket closed", "Connection refused")
-"""How gRPC words that nobody listens there; other texts of an unavailable peer are the peer's own."""
-NEVER_ARRIVED = ("failed to connect", *UNKNOWN_HOST, "Connection refused")
-"""Of these, the ones that exclude that the request reached anybody."""
 
 
 @contextmanager
-def peer_at(text: str, timeout_ms: int = ANSWER_MS) -> Iterator[OperatorClient]:
-    """The peer at `host:port`, which is waited for so long; closes the connection at the end.
+def peer_at(text: str, credentials: LiveCredentials | None, timeout_ms: int = ANSWER_MS) -> Iterator[OperatorClient]:
+    """The peer at `host:port`, which is waited for so long; closes the connection at the end. `credentials`: as whom to
+    speak; None: in the open.
 
     Raises:
         ConfigError: the text is no address, or something else than a peer answers there.
         ClusterUnreachable: nobody answers, or the peer cannot answer now; says what to do.
     """
     address = Address.parse(text)
-    client = OperatorClient(address, timeout_ms)
+    client = OperatorClient(address, credentials, timeout_ms)
     try:
         yield client
     except TransportError as error:
-        raise ClusterUnreachable(_why_silent(address, error)) from error
+        raise ClusterUnreachable(why_silent(address, "peer", credentials, error)) from error
     except RemoteError as error:
         if str(error).startswith(NO_SUCH_METHOD):
             raise ConfigError(f"{address} is not a peer: give the address of a node, not that of a gateway") from error
@@ -75,11 +72,11 @@ def ask_status_of_now(client: OperatorClient) -> StatusDocument:
 AskStatus = Callable[[OperatorClient], StatusDocument]
 
 
-def ask_roster(text: str) -> RosterDocument:
+def ask_roster(text: str, credentials: LiveCredentials | None) -> RosterDocument:
     """The cluster's members, from the leader if it answers: it alone knows who responds; else from the peer itself."""
-    with peer_at(text) as client:
+    with peer_at(text, credentials) as client:
         status = ask_status(client)
-    status = _ask_leader_of(status) or status
+    status = _ask_leader_of(status, credentials) or status
     return {
         "cluster_id": status["cluster_id"],
         "leader": status["leader"],
@@ -91,7 +88,7 @@ def ask_roster(text: str) -> RosterDocument:
 def ask_status_and_leader(client: OperatorClient, ask: AskStatus) -> StatusDocument:
     """What the peer knows now, and what its leader alone knows of the others, if the leader answers."""
     status = ask(client)
-    told = _ask_leader_of(status)
+    told = _ask_leader_of(status, client.credentials)
     if told is None:
         return status
     known = {member["node_id"]: member for member in told["peers"]}
@@ -99,13 +96,13 @@ def ask_status_and_leader(client: OperatorClient, ask: AskStatus) -> StatusDocum
     return {**status, "leader_asked": told["node_id"], "peers": peers}
 
 
-def _ask_leader_of(status: StatusDocument) -> StatusDocument | None:
+def _ask_leader_of(status: StatusDocument, credentials: LiveCredentials | None) -> StatusDocument | None:
     """What the leader of this peer says; None: it is the leader itself, or its leader is unknown or silent."""
     leader = next((peer["address"] for peer in status["peers"] if peer["is_leader"]), None)
     if status["role"] == "leader" or leader is None:
         return None
     try:
-        with peer_at(leader, HOP_MS) as client:
+        with peer_at(leader, credentials, HOP_MS) as client:
             told = ask_status(client)
     except RaftGossipError:
         return None  # what the first peer said is still worth showing
@@ -193,14 +190,3 @@ def is_silence(error: ClusterUnreachable) -> bool:
     return isinstance(error.__cause__, DeadlineExceeded) or any(
         words in str(error.__cause__) for words in NOT_CONNECTED
     )
-
-
-def _why_silent(address: Address, error: TransportError) -> str:
-    text = str(error)
-    if isinstance(error, DeadlineExceeded):
-        return f"the peer at {address} does not answer in time: it may be stopped, overloaded or cut off; try another"
-    if any(words in text for words in UNKNOWN_HOST):
-        return f"{address.host}: no such host; check the address {address}"
-    if any(words in text for words in NOT_CONNECTED):
-        return f"no peer answers at {address}: check the address, or start it there with `raftgossip node`"
-    return f"the peer at {address} cannot do this now: {text}"

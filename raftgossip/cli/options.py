@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -15,6 +16,31 @@ NodeOption = Annotated[str, _NODE]
 OptionalNodeOption = Annotated[str | None, _NODE]
 """For commands that have others below them: the option may stand before or behind the lower one's name."""
 
+DEFAULT_KEYS = "raftgossip-keys"
+GatewayOption = Annotated[
+    str,
+    typer.Option(
+        "--gateway",
+        metavar="HOST:PORT",
+        envvar="RAFTGOSSIP_GATEWAY",
+        help="The gateway to ask; several: with commas, the first that answers.",
+    ),
+]
+KeysOption = Annotated[
+    str | None,
+    typer.Option(
+        "--keys",
+        metavar="DIR",
+        envvar="RAFTGOSSIP_KEYS",
+        help=f"Folder with your certificate; default: ./{DEFAULT_KEYS}, if there is one.",
+    ),
+]
+InsecureOption = Annotated[
+    bool,
+    typer.Option(
+        "--insecure", envvar="RAFTGOSSIP_INSECURE", help="Speak in the open, without TLS, even where there are keys."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of a table.")]
 LinearizableOption = Annotated[
     bool,
@@ -43,19 +69,35 @@ def how_many(first: int | None, last: int | None, follow: bool) -> int | None:
     return last if last is not None or first is not None else NUM_NEWEST
 
 
-def remember(context: typer.Context, node: str | None, as_json: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Who is asked, as whom, and how the answer is written."""
+
+    node: str | None
+    keys: str | None
+    insecure: bool
+    as_json: bool
+
+
+def remember(context: typer.Context, question: Question) -> None:
     """Keep what stood before the name of a lower command."""
-    context.obj = (node, as_json)
+    context.obj = question
 
 
-def recall(context: typer.Context, node: str | None, as_json: bool) -> tuple[str, bool]:
-    """What was given to a lower command, or before its name.
+def recall(context: typer.Context, question: Question) -> tuple[str, Question]:
+    """The peer to ask, and all that was given to a lower command or before its name.
 
     Raises:
         ConfigError: no peer was named anywhere.
     """
-    node_before, json_before = context.obj or (None, False)
-    return required(node or node_before), as_json or json_before
+    before: Question = context.obj or Question(None, None, False, False)
+    whole = Question(
+        node=question.node or before.node,
+        keys=question.keys if question.keys is not None else before.keys,
+        insecure=question.insecure or before.insecure,
+        as_json=question.as_json or before.as_json,
+    )
+    return required(whole.node), whole
 
 
 def required(node: str | None) -> str:

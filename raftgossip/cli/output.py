@@ -31,17 +31,17 @@ def print_sentence(message: str, as_json: bool, **known: object) -> None:
         make_console().print(printable(message), markup=False)
 
 
-def make_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A table of plain texts: markup and control characters in them are shown, not obeyed."""
+def make_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> Table:
+    """A table of plain texts: markup and control characters in them are shown, not obeyed. Ours may be styled."""
     made = Table(box=None, show_header=any(columns), header_style="bold", pad_edge=False)
     for column in columns:
         made.add_column(column, overflow="fold")
     for row in rows:
-        made.add_row(*(Text(printable(cell)) for cell in row))
+        made.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row))
     return made
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
     """The same, on standard output."""
     make_console().print(make_table(columns, rows))
 

@@ -9,7 +9,16 @@ from pathlib import Path
 
 from raftgossip.cli.environment import PREFIX
 from raftgossip.errors import ConfigError
-from raftgossip.peer.config import COMMAND_RULES, RULES, PeerConfig, load_toml, make_config, nearest, setting_from_text
+from raftgossip.peer.config import (
+    COMMAND_RULES,
+    HIDDEN,
+    RULES,
+    PeerConfig,
+    load_toml,
+    make_config,
+    nearest,
+    setting_from_text,
+)
 
 OTHER_VARIABLES = frozenset({"CONFIG", "NODE"})
 """Read elsewhere: the file's path, and the peer that the commands for operators ask."""
@@ -79,6 +88,8 @@ def table(settings: Settings) -> list[tuple[str, object, str]]:
         value, origin = getattr(config, each.name), settings.origins.get(each.name, "default")
         if each.name == "task":
             continue
+        if RULES[each.name].is_secret and value:
+            value = HIDDEN
         if is_dataclass(value):
             rows.extend(_table_rows(each.name, value, origin))
         else:

@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
-from raftgossip.cli.options import JsonOption, LinearizableOption, NodeOption
+from raftgossip.cli.options import InsecureOption, JsonOption, KeysOption, LinearizableOption, NodeOption
 
 
 def status(
     node: NodeOption,
+    keys: KeysOption = None,
+    insecure: InsecureOption = False,
     as_json: JsonOption = False,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh every second until Ctrl-C.")] = False,
     linearizable: LinearizableOption = False,
@@ -24,12 +26,13 @@ def status(
       raftgossip status --node 10.0.0.7:7001 --watch
       raftgossip status --node 10.0.0.7:7001 --json --linearizable
     """
+    from raftgossip.cli.dialling import own_credentials
     from raftgossip.cli.operator import ask_status, ask_status_and_leader, ask_status_of_now, peer_at, watch_status
     from raftgossip.cli.output import make_console, print_json, show_live
     from raftgossip.cli.tables import status_view
 
     ask = ask_status_of_now if linearizable else ask_status
-    with peer_at(node) as client, suppress(KeyboardInterrupt):
+    with peer_at(node, own_credentials(keys, insecure)) as client, suppress(KeyboardInterrupt):
         if watch and as_json:
             for document in watch_status(client, ask):
                 print_json(document, indent=None)

@@ -80,7 +80,7 @@ def _facts(document: StatusDocument) -> list[tuple[str, str]]:
         ("open epoch", "" if opened is None else _open(opened["epoch"], opened["attempt"], opened["participants"])),
         ("metrics", _metrics(document["metrics"])),
         ("message", document["message"]),
-        ("up", _duration(document["uptime_ms"])),
+        ("up", duration(document["uptime_ms"])),
         ("version", document["version"]),
     ]
 
@@ -136,7 +136,7 @@ def _log_cells(entry: LogEntryDocument) -> tuple[str, ...]:
         str(entry["term"]),
         entry["kind"],
         str(entry["data_bytes"]),
-        ABSENT if applied_at_ms is None else _time(applied_at_ms),
+        ABSENT if applied_at_ms is None else clock_time(applied_at_ms),
         entry["summary"] or ABSENT,
     )
 
@@ -169,12 +169,13 @@ def _cells(document: EpochDocument) -> tuple[str, ...]:
         ",".join(str(node) for node in document["contributors"]) or document["reason"] or ABSENT,
         _metrics(document["metrics"]) or ABSENT,
         f"{document['bytes_sent'] / 1e6:.2f}",
-        _time(document["closed_at_ms"]),
+        clock_time(document["closed_at_ms"]),
         _digest(document["model_digest"]),
     )
 
 
-def _time(wall_ms: int) -> str:
+def clock_time(wall_ms: int) -> str:
+    """A moment as this machine's clock shows it."""
     return f"{datetime.fromtimestamp(wall_ms / 1000, UTC).astimezone():%H:%M:%S}"
 
 
@@ -199,7 +200,8 @@ def _open(epoch: int, attempt: int, participants: Sequence[int]) -> str:
     return f"{epoch}{repeated}: nodes {', '.join(str(node) for node in participants)}"
 
 
-def _duration(duration_ms: int) -> str:
+def duration(duration_ms: int) -> str:
+    """Hours, minutes and seconds."""
     minutes, seconds = divmod(duration_ms // 1000, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}"

@@ -21,6 +21,12 @@ from raftgossip.ids import MAX_NODE_ID, Address
 GATEWAY_PORT = 8090
 """A gateway's address without a port means this one."""
 MAX_WHOLE = 2**31 - 1
+HIDDEN = "(hidden)"
+"""Shown instead of a secret."""
+MAX_TOKEN = 8_192
+"""Characters of a join token, which carries the certificate of its organisation."""
+SOURCES = ("dns:", "srv:", "k8s:", "file:")
+"""How a source of addresses begins; the rest is read by `runtime.address_sources`."""
 MAX_METADATA = (32, 64, 1024)
 """Entries, characters of a key, characters of a value."""
 
@@ -62,6 +68,9 @@ class PeerConfig:
     max_attempts: int = 5
     """*run* An exchange is repeated so often among the survivors before its epoch fails; at least the number of peers
     that may die within one epoch, plus one."""
+    require_token: bool = False
+    """*run* A node that was never in the roster, and for which no operator kept a place with `members add`, enters only
+    with a join token of its organisation. Costs a command for each newcomer; needs certificates."""
     node_id: int | None = None
     """1 to 2,147,483,647, unique in the cluster. None: the one that `data_dir` remembers."""
     data_dir: Path | None = None
@@ -73,9 +82,21 @@ class PeerConfig:
     advertise: str | None = None
     """host or host:port that others dial, where it differs from `listen` (containers, NAT). None: `listen` itself."""
     gateway: tuple[str, ...] = ()
-    """Gateways, host or host:port (8090), asked in order until one answers; only newcomers need them."""
+    """Gateways, host or host:port (8090), or sources of them as in `discover`; only newcomers need them."""
     peers: tuple[str, ...] = ()
     """host:port of peers to ask, instead of or beside gateways; one that is up is enough."""
+    discover: tuple[str, ...] = ()
+    """Further sources of peers to ask: `dns:NAME:PORT`, `srv:_SERVICE._PROTO.NAME`, `k8s:SERVICE.NAMESPACE:PORT` or
+    `file:PATH`. Each is asked anew when it is needed, so what it names may change while nodes run."""
+    keys: Path | None = None
+    """Folder with this node's certificate, `raftgossip keys` makes it: who has one speaks TLS, and only with nodes and
+    people of the same federation. None: `raftgossip-keys` in the working directory, if it exists, else no TLS."""
+    insecure: bool = False
+    """No TLS, whatever `keys` says: anybody who reaches the port may do anything. For one machine and closed networks;
+    equal on all nodes."""
+    join_token: str = field(default="", repr=False)
+    """What `raftgossip keys token` printed for this node, valid for minutes and once: needed to enter a run with
+    `require_token` for the first time, and not read afterwards. Never shown or logged."""
     found: bool = False
     """Found a new cluster without asking anybody; exactly one node may. A node with state never founds again."""
     expect: int | None = None
@@ -100,6 +121,8 @@ class PeerConfig:
             value = getattr(self, each.name)
             if _read(each.name, value) != value:
                 raise _wrong(each.name, value)
+        if self.insecure and (self.require_token or self.join_token):
+            raise ConfigError("insecure excludes join tokens: without certificates nobody can verify one")
         if self.found and self.expect is not None:
             raise ConfigError("found and expect exclude each other: found at once, or when so many nodes are there")
         if self.expect is not None and not self.gateway:
@@ -116,6 +139,8 @@ class Rule:
     """Raises `ValueError` if the value is not allowed."""
     from_text: Callable[[str], object] = str
     """The value that a text stands for; raises `ValueError` if there is none."""
+    is_secret: bool = False
+    """Its value stands in no message."""
 
 
 def make_config(task_name: str, **settings: object) -> PeerConfig:
@@ -192,7 +217,8 @@ def _read(key: str, value: object) -> object:
 
 
 def _wrong(key: str, value: object) -> ConfigError:
-    return ConfigError(f"{key} is {value!r}; it must be {RULES[key].allowed}")
+    shown = HIDDEN if RULES[key].is_secret else repr(value)
+    return ConfigError(f"{key} is {shown}; it must be {RULES[key].allowed}")
 
 
 # --- the rules, by kind
@@ -236,6 +262,15 @@ def _optional(rule: Rule) -> Rule:
     return Rule(rule.allowed, lambda value: None if value is None else rule.read(value), rule.from_text)
 
 
+def _token() -> Rule:
+    def read(value: object) -> str:
+        if not isinstance(value, str) or len(value) > MAX_TOKEN or any(not "!" <= each <= "~" for each in value):
+            raise ValueError
+        return value
+
+    return Rule("the one line that `raftgossip keys token` printed", read, str.strip, is_secret=True)
+
+
 def _address(default_port: int | None) -> Rule:
     def read(value: object) -> str:
         if not isinstance(value, str):
@@ -246,9 +281,29 @@ def _address(default_port: int | None) -> Rule:
     return Rule("an address, host:port", read)
 
 
-def _addresses(default_port: int | None) -> Rule:
-    one = _address(default_port)
+def _source() -> Rule:
+    def read(value: object) -> str:
+        if not isinstance(value, str) or not value.isprintable():
+            raise ValueError
+        if not any(value.startswith(kind) and value != kind for kind in SOURCES):
+            raise ValueError
+        return value
 
+    return Rule("a source of addresses: dns:NAME:PORT, srv:NAME, k8s:SERVICE.NAMESPACE:PORT or file:PATH", read)
+
+
+def _either(one: Rule, other: Rule, is_other: Callable[[object], bool]) -> Rule:
+    def read(value: object) -> object:
+        return (other if is_other(value) else one).read(value)
+
+    return Rule(f"{one.allowed}, or {other.allowed}", read)
+
+
+def _is_source(value: object) -> bool:
+    return isinstance(value, str) and value.startswith(SOURCES)
+
+
+def _list_of(one: Rule) -> Rule:
     def read(value: object) -> tuple[str, ...]:
         if isinstance(value, str):
             value = [part.strip() for part in value.split(",") if part.strip()]
@@ -256,7 +311,7 @@ def _addresses(default_port: int | None) -> Rule:
             raise ValueError
         return tuple(dict.fromkeys(str(one.read(each)) for each in value))
 
-    return Rule("an address, host:port, or a list of them", read)
+    return Rule(f"{one.allowed}, or a list of them", read)
 
 
 def _path() -> Rule:
@@ -336,12 +391,17 @@ RULES: Mapping[str, Rule] = {
     "exchange_deadline_ms": _whole(1),
     "min_epoch_ms": _whole(0),
     "max_attempts": _whole(1),
+    "require_token": _switch(),
     "node_id": _optional(_whole(1, MAX_NODE_ID)),
     "data_dir": _optional(_path()),
     "listen": _text(),
     "advertise": _optional(_address(default_port=1)),
-    "gateway": _addresses(GATEWAY_PORT),
-    "peers": _addresses(None),
+    "gateway": _list_of(_either(_address(GATEWAY_PORT), _source(), _is_source)),
+    "peers": _list_of(_address(None)),
+    "discover": _list_of(_source()),
+    "keys": _optional(_path()),
+    "insecure": _switch(),
+    "join_token": _token(),
     "found": _switch(),
     "expect": _optional(_whole(1)),
     "keep_models": _whole(1),

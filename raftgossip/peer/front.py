@@ -6,20 +6,28 @@ from collections.abc import Sequence
 
 from raftgossip.core.epoch.command import EpochRecord
 from raftgossip.core.raft.message import Message
-from raftgossip.errors import NotFound
+from raftgossip.errors import Busy, NotFound
 from raftgossip.ids import Address, NodeId
+from raftgossip.peer.founding import Intent
 from raftgossip.peer.models import Models
 from raftgossip.peer.node import Node
 from raftgossip.peer.status import status_outside
 from raftgossip.runtime.service import JoinAnswer, JoinAsk, LeaderAnswer, LogView, ProposeAnswer, StatusView
+from raftgossip.trust.callers import Caller
+from raftgossip.trust.credentials import LiveCredentials
+from raftgossip.trust.identity import Role, role_server_name
 from raftgossip.update import FloatVector
 
 
 class Front:
     """Satisfies `runtime.service.PeerService`; `node` is set when the cluster is known."""
 
-    def __init__(self, node_id: NodeId, models: Models) -> None:
+    def __init__(self, node_id: NodeId, models: Models, credentials: LiveCredentials | None = None) -> None:
+        """`credentials`: this node's own; None: it runs in the open."""
         self.node: Node | None = None
+        self.intent = Intent()
+        """What newcomers hear before the cluster is known."""
+        self._credentials = credentials
         self._node_id = node_id
         self._models = models
 
@@ -33,12 +41,35 @@ class Front:
         if self.node is not None:
             self.node.deliver(messages)
 
-    async def propose_forwarded(self, envelope: bytes) -> ProposeAnswer:
-        """Propose another peer's stamped command, if this node leads."""
-        return await self._entered().operations.propose_forwarded(envelope)
+    def check_member(self, caller: Caller) -> None:
+        """Refuse a peer that was taken out of the cluster, or that has the id of another one. Any thread.
+
+        Raises:
+            PermissionDenied: names the rule.
+        """
+        if self.node is not None:
+            self.node.names.check(caller)
+
+    def server_name_of(self, node_id: NodeId) -> str:
+        """Whom TLS must find where this node is dialled: it alone if the roster knows its name, else any peer. Any
+        thread. Empty without certificates."""
+        if self._credentials is None:
+            return ""
+        known = self.node.names.server_name(node_id) if self.node is not None else ""
+        return known or role_server_name(Role.PEER, self._credentials.current().identity.federation)
+
+    async def propose_forwarded(self, envelope: bytes, caller: Caller) -> ProposeAnswer:
+        """Propose another peer's stamped command, if this node leads and the command is the caller's own affair."""
+        return await self._entered().operations.propose_forwarded(envelope, caller)
 
     async def join(self, ask: JoinAsk) -> JoinAnswer:
-        """Add a node to the roster, or pass the request on."""
+        """Add a node to the roster, or pass the request on.
+
+        Raises:
+            Busy: this node has no cluster, but may be about to found one.
+        """
+        if self.node is None and self.intent.is_declared:
+            raise Busy(f"node {self._node_id} may be about to found a cluster; ask again")
         return await self._entered().operations.join(ask)
 
     async def leave(self) -> str:

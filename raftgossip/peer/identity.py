@@ -16,7 +16,7 @@ class Identity:
 
     node_id: NodeId
     owner: str
-    """A random token: the node id belongs to the state directory that holds it."""
+    """To whom the node id belongs: with certificates the SPIFFE name, else a random token of the state directory."""
     incarnation: Incarnation
     cluster_id: str
     """Empty: this node belongs to no cluster yet."""

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from raftgossip.core.epoch.command import AddPeer
-from raftgossip.core.epoch.ledger import LedgerView
+import math
+from dataclasses import replace
+
+from raftgossip.core.epoch.command import AddPeer, Envelope, RemovePeer, ReportEpoch
+from raftgossip.core.epoch.ledger import LedgerView, needs_no_token
 from raftgossip.core.raft.message import Configuration
 from raftgossip.core.raft.status import RaftStatus
-from raftgossip.errors import AlreadyExists, CommandRefused, NoQuorum, NotFound, SchemaMismatch, WrongCluster
+from raftgossip.errors import (
+    AlreadyExists,
+    CommandRefused,
+    NoQuorum,
+    NotFound,
+    PermissionDenied,
+    SchemaMismatch,
+    WrongCluster,
+)
 from raftgossip.ids import Address, NodeId
+from raftgossip.peer.names import SPIFFE
 from raftgossip.runtime.service import JoinAsk
+from raftgossip.trust.callers import SKEW_S, Caller
+from raftgossip.trust.identity import Identity
+from raftgossip.trust.tokens import JoinToken, read_token
 
 NOWHERE = ("0.0.0.0", "::", "*")  # noqa: S104 - refused, not bound
 """What a server listens on to serve every address of its machine; nobody can dial it."""
@@ -21,7 +36,7 @@ def check_newcomer(ask: JoinAsk, view: LedgerView, cluster_id: str) -> None:
         WrongCluster: it remembers another cluster.
         NoQuorum: the run has not started yet; this one may be asked again.
         SchemaMismatch: it trains another model.
-        AlreadyExists: its id belongs to another state directory.
+        AlreadyExists: its id belongs to another state directory, or to another name.
     """
     if ask.cluster_id and ask.cluster_id != cluster_id:
         raise WrongCluster(
@@ -37,17 +52,101 @@ def check_newcomer(ask: JoinAsk, view: LedgerView, cluster_id: str) -> None:
             f"(task {view.specification.task!r}, {view.specification.num_elements} parameters); "
             "start it with the same task and model options"
         )
-    for entry in view.roster:
-        if entry.node_id == ask.node_id and entry.owner not in ("", ask.owner):
-            raise AlreadyExists(
-                f"node id {ask.node_id} belongs to the node at {entry.address}: choose another --node-id, "
-                "or start it with the --data-dir that it had before"
-            )
+    _refuse_foreign_id(ask, view)
 
 
-def add_peer(ask: JoinAsk) -> AddPeer:
-    """The command that puts the newcomer into the roster."""
-    return AddPeer(ask.node_id, ask.address, ask.incarnation, ask.metadata, ask.owner)
+def _refuse_foreign_id(ask: JoinAsk, view: LedgerView) -> None:
+    """An id belongs to one name, or without certificates to one state directory, also after its node left.
+
+    From a token to a certificate no id passes, though the state directory may be the same: the connection proves the
+    certificate only, and whoever else has one for this id could take the place of a node that still votes.
+    """
+    entry = next((entry for entry in view.roster if entry.node_id == ask.node_id), None)
+    owner = entry.owner if entry is not None else dict(view.departed_owners).get(ask.node_id, "")
+    if owner in ("", ask.owner):
+        return
+    if owner.startswith(SPIFFE):
+        who = f"; {ask.identity} asked" if ask.identity else ""
+        raise AlreadyExists(
+            f"node id {ask.node_id} belongs to {owner}{who}: start it with the certificate of that name, or choose "
+            "another --node-id"
+        )
+    if ask.identity:
+        raise AlreadyExists(
+            f"node id {ask.node_id} entered this cluster without certificates, and no id changes its owner: take it "
+            f"out with `raftgossip members remove {ask.node_id}`, and let it come with a certificate for another "
+            "--node-id and an empty --data-dir; or start all nodes with --insecure"
+        )
+    if entry is not None:
+        raise AlreadyExists(
+            f"node id {ask.node_id} belongs to the node at {entry.address}: choose another --node-id, "
+            "or start it with the --data-dir that it had before"
+        )
+
+
+def token_to_enter_with(
+    ask: JoinAsk, view: LedgerView, leader: NodeId, root_pem: bytes | None, wall_seconds: float
+) -> JoinToken | None:
+    """The join token with which a newcomer enters, verified; None: it needs none and shows none.
+
+    Who is in needs none, so what it shows is not looked at: it may have expired long ago. `leader`: this node.
+    `root_pem`: the federation's root certificate; None: this node runs in the open.
+
+    Raises:
+        NoQuorum: the founder is not in its own roster yet; retry.
+        PermissionDenied: the run requires a token and none is shown, or nobody can verify one here.
+        Unauthenticated: it is foreign, has expired, or was made for another holder or key.
+    """
+    if ask.node_id == leader or any((entry.node_id, entry.owner) == (ask.node_id, ask.owner) for entry in view.roster):
+        return None
+    requires_token = view.specification is not None and view.specification.requires_token
+    if requires_token and not any(entry.owner for entry in view.roster):
+        raise NoQuorum("the cluster is being founded; retry")  # the first who enters needs no token: not this one
+    if ask.join_token:
+        if root_pem is None or not ask.identity:
+            raise PermissionDenied("rule join-token: without certificates nobody can verify a join token")
+        token = read_token(ask.join_token, root_pem, wall_seconds, SKEW_S)
+        token.check(Identity.of_peer(ask.identity), ask.key_digest)
+        return token
+    roster, departed = {entry.node_id: entry for entry in view.roster}, dict(view.departed_owners)
+    if requires_token and not needs_no_token(ask.node_id, ask.owner, roster, departed):
+        raise PermissionDenied(
+            f"rule join-token: node {ask.node_id} was never in this cluster, which takes in newcomers only with a join "
+            "token: let its organisation make one with `raftgossip keys token`, and start the node with --token"
+        )
+    return None
+
+
+def add_peer(ask: JoinAsk, token: JoinToken | None = None) -> AddPeer:
+    """The command that puts the newcomer into the roster. `token`: with which it enters."""
+    command = AddPeer(ask.node_id, ask.address, ask.incarnation, ask.metadata, ask.owner)
+    if token is None:
+        return command
+    return replace(command, token_id=token.token_id, token_expires_s=math.ceil(token.expires_s))
+
+
+def refuse_foreign_command(envelope: Envelope, caller: Caller) -> None:
+    """Refuse to propose for a peer what is not its own affair: its reports, and that it leaves. Everything else the
+    leader decides itself; and a peer's stamp is its own, or it could have another's commands taken for repeated ones.
+
+    Raises:
+        PermissionDenied: names the rule.
+    """
+    if caller.identity is None:
+        return  # in the open anybody may be anybody
+    node_id = caller.identity.node_id
+    match envelope.command:
+        case ReportEpoch() | RemovePeer() if envelope.command.node_id == node_id:
+            if envelope.client.startswith(f"{node_id}/"):
+                return
+            what = f"a command that is stamped by {envelope.client[:40]!a}"
+        case command:
+            what = type(command).__name__
+            what += f" of node {command.node_id}" if isinstance(command, ReportEpoch | RemovePeer | AddPeer) else ""
+    raise PermissionDenied(
+        "rule own-affairs: a peer has only its own reports and its own leaving proposed; "
+        f"{caller.identity.uri} sent {what}"
+    )
 
 
 def refuse_addition(node_id: NodeId, address: Address, view: LedgerView) -> None:

@@ -38,6 +38,7 @@ from raftgossip.facts import (
     RosterChanged,
 )
 from raftgossip.ids import Epoch, LogIndex
+from raftgossip.peer.names import RosterNames
 from raftgossip.peer.operations import PROPOSAL_MS, Operations
 from raftgossip.peer.parts import Parts
 from raftgossip.peer.planning import plan_epoch, run_specification
@@ -69,6 +70,8 @@ class Node:
         self._machine = restored.machine
         self._restored_facts = restored.facts
         self._standing = Standing(parts.identity, self.view)
+        self.names = RosterNames()
+        """Replaced as a whole when the roster changes, for readers in other threads."""
         stored, node_id = restored.stored, parts.identity.node_id
         self._raft = RaftNode(
             node_id,
@@ -184,6 +187,8 @@ class Node:
             self._route_one(fact)
         if any(isinstance(fact, RosterChanged) for fact in facts):
             self._learn_addresses()
+        if any(isinstance(fact, RosterChanged | ConfigurationChanged) for fact in facts):
+            self.names = RosterNames.of(self.view(), self._standing.configuration)
         if any(isinstance(fact, LedgerFact) for fact in facts):  # a snapshot does not tell who left the roster
             self._standing.note_roster()
         if not facts or any(isinstance(fact, LedgerFact | RoleChanged) for fact in facts):

@@ -6,6 +6,7 @@ What only the leader can do is refused elsewhere with `NotLeader`, which carries
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from raftgossip.core.epoch.command import AddPeer, Command, RemovePeer, RosterEntry
 from raftgossip.core.epoch.ledger import Applied
@@ -19,9 +20,11 @@ from raftgossip.peer.membership import (
     add_peer,
     check_newcomer,
     refuse_addition,
+    refuse_foreign_command,
     refuse_promotion,
     refuse_removal,
     refuse_transfer,
+    token_to_enter_with,
     told_voters,
 )
 from raftgossip.peer.parts import Parts
@@ -31,6 +34,9 @@ from raftgossip.peer.standing import Standing
 from raftgossip.runtime.grpc_client import ask_to_join
 from raftgossip.runtime.raft_host import RaftHost
 from raftgossip.runtime.service import JoinAnswer, JoinAsk, LeaderAnswer, LogView, ProposeAnswer
+from raftgossip.trust.callers import Caller
+from raftgossip.trust.tokens import JoinToken
+from raftgossip.wire.ledger_codec import envelope_from_bytes
 
 HAND_OVER_MS = 1_500
 """A leader that stops waits no longer for a successor: the others can elect one without it."""
@@ -56,8 +62,16 @@ class Operations:
 
     # --- what peers ask
 
-    async def propose_forwarded(self, envelope: bytes) -> ProposeAnswer:
-        """Propose another peer's stamped command, if this node leads."""
+    async def propose_forwarded(self, envelope: bytes, caller: Caller) -> ProposeAnswer:
+        """Propose another peer's stamped command, if this node leads.
+
+        Raises:
+            NotLeader: another node leads.
+            WireError: the bytes are no stamped command.
+            PermissionDenied: the command is not the caller's own affair; names the rule.
+        """
+        if caller.identity is not None:
+            refuse_foreign_command(envelope_from_bytes(envelope), caller)
         self._must_lead()
         outcome = await self._host.propose(envelope, PROPOSAL_MS)
         return ProposeAnswer(outcome.index, outcome.result.accepted, outcome.result.reason)
@@ -72,9 +86,12 @@ class Operations:
             leader_address = links.address_of(standing.leader) if standing.leader is not None else None
             if ask.forwarded or leader_address is None:
                 raise NotLeader(standing.leader)
-            return await pass_on(ask, leader_address, ask_to_join)
+            if ask.node_id == standing.node_id:  # the leader sees by itself who calls
+                ask = replace(ask, identity="", key_digest=b"")
+            return await pass_on(ask, leader_address, self._ask_to_join)
         check_newcomer(ask, standing.view(), standing.cluster_id)
-        answer = await self._propose(add_peer(ask), PROPOSAL_MS)
+        token = self._token_of(ask)
+        answer = await self._propose(add_peer(ask, token), PROPOSAL_MS)
         if not answer.applied:
             raise AlreadyExists(answer.reason)
         view = standing.view()
@@ -237,6 +254,14 @@ class Operations:
         return LogView(rows, status.first_index, status.last_index, status.commit_index, status.applied_index)
 
     # --- parts of the above
+
+    def _token_of(self, ask: JoinAsk) -> JoinToken | None:
+        credentials, standing = self._parts.credentials, self._standing
+        root_pem = credentials.current().root_pem if credentials is not None else None
+        return token_to_enter_with(ask, standing.view(), standing.node_id, root_pem, self._parts.clock.wall_ms() / 1000)
+
+    async def _ask_to_join(self, address: Address, ask: JoinAsk, timeout_ms: int) -> JoinAnswer:
+        return await ask_to_join(address, ask, timeout_ms, self._parts.credentials)
 
     def _must_lead(self) -> None:
         if not self._standing.is_leader:

@@ -17,6 +17,7 @@ from raftgossip.runtime.exchange import ExchangeHub
 from raftgossip.runtime.grpc_client import PeerLinks
 from raftgossip.runtime.service import JoinAsk
 from raftgossip.runtime.store import Storage
+from raftgossip.trust.credentials import LiveCredentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,5 +36,7 @@ class Parts:
     links: PeerLinks
     hub: ExchangeHub
     discoveries: tuple[Discovery, ...]
+    credentials: LiveCredentials | None
+    """As whom this node speaks, and whom it trusts; None: in the open."""
     clock: Clock
     emit: Callable[[Fact], None]

@@ -13,7 +13,7 @@ import random
 import secrets
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -26,23 +26,26 @@ from raftgossip.ids import Address
 from raftgossip.learning.task import LearningTask
 from raftgossip.learning.trainer import Trainer, use_one_thread
 from raftgossip.peer.config import PeerConfig, make_config
-from raftgossip.peer.discovery import Discovery, StaticDiscovery
+from raftgossip.peer.discovery import CachedDiscovery, Discovery, open_discoveries
 from raftgossip.peer.founding import FoundingRules, enter_cluster
 from raftgossip.peer.front import Front
-from raftgossip.peer.identity import load_identity, new_cluster_id
+from raftgossip.peer.identity import Identity, load_identity, new_cluster_id
 from raftgossip.peer.models import Models
 from raftgossip.peer.node import Node
+from raftgossip.peer.own_keys import load_own_keys, warning_about
 from raftgossip.peer.parts import Parts
 from raftgossip.peer.planning import check_names
 from raftgossip.peer.restoring import restore
 from raftgossip.runtime.clock import SystemClock
+from raftgossip.runtime.credential_renewal import refresh_credentials
 from raftgossip.runtime.exchange import ExchangeHub
 from raftgossip.runtime.grpc_client import PeerLinks, ask_to_join
-from raftgossip.runtime.grpc_discovery import GatewayDiscovery
 from raftgossip.runtime.grpc_server import PeerServer
 from raftgossip.runtime.model_store import ModelStore
-from raftgossip.runtime.service import JoinAsk
+from raftgossip.runtime.service import JoinAnswer, JoinAsk
 from raftgossip.runtime.store import MemoryStore, SqliteStore, Storage
+from raftgossip.trust.credentials import LiveCredentials
+from raftgossip.update import ParameterSchema
 
 SERVER_GRACE_S = 0.3
 
@@ -153,12 +156,13 @@ class Peer:
             cluster_id = parts.identity.cluster_id
             how = "back"
             if not cluster_id:
-                cluster_id, how = await self._enter(parts)
+                cluster_id, how = await self._enter(parts, front)
             identity = replace(parts.identity, cluster_id=cluster_id)
+            ask = replace(parts.ask, join_token="")  # it is in, and founds or comes back without any
             parts.links.cluster_id = server.cluster_id = cluster_id
             restored = await asyncio.get_running_loop().run_in_executor(parts.disk, restore, parts.store)
             rng = random.Random(secrets.randbits(64))
-            self.node = front.node = Node(replace(parts, identity=identity), restored, rng)
+            self.node = front.node = Node(replace(parts, identity=identity, ask=ask), restored, rng)
             self._emit(ClusterEntered(identity.node_id, cluster_id, how))
             await self.node.run()
 
@@ -169,52 +173,82 @@ class Peer:
         store = _open_store(config.data_dir)
         stack.callback(store.close)
         identity = load_identity(store, config.node_id)
+        keys = load_own_keys(config, identity.node_id)
+        credentials = keys.credentials
+        if credentials is not None:
+            identity = replace(identity, owner=credentials.current().identity.uri)
         disk = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="disk"))
         work = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="work"))
         use_one_thread()
         trainer = await asyncio.get_running_loop().run_in_executor(work, Trainer, self.task)
         model_store = ModelStore(config.data_dir / "models") if config.data_dir is not None else None
         models = Models(trainer.schema, model_store, config.keep_models)
-        links = PeerLinks(identity.node_id)
-        hub = ExchangeHub(links.address_of)
+        front = Front(identity.node_id, models, credentials)
+        links = PeerLinks(identity.node_id, credentials, front.server_name_of)
+        hub = ExchangeHub(links.address_of, credentials, front.server_name_of)
         stack.push_async_callback(asyncio.to_thread, hub.close)
-        front = Front(identity.node_id, models)
-        server = PeerServer(front, hub, asyncio.get_running_loop())
-        host, port = _split_listen(config.listen)
+        discoveries = self._open_discoveries(store, disk, credentials)
+        for discovery in discoveries:
+            stack.push_async_callback(discovery.close)
+        loop, pass_on = asyncio.get_running_loop(), links.publish_revocations
+        server = PeerServer(front, hub, loop, credentials, keys.add_revocations, pass_on_revocations=pass_on)
+        address = await self._serve(server, credentials, stack)
+        self._emit(Listening(identity.node_id, str(address)))
+        parts = Parts(
+            config=config,
+            identity=identity,
+            ask=_join_ask(config, identity, address, trainer.schema, credentials),
+            store=store,
+            disk=disk,
+            work=work,
+            trainer=trainer,
+            models=models,
+            links=links,
+            hub=hub,
+            discoveries=discoveries,
+            credentials=credentials,
+            clock=SystemClock(),
+            emit=self._emit,
+        )
+        return parts, front, server
+
+    async def _serve(self, server: PeerServer, credentials: LiveCredentials | None, stack: AsyncExitStack) -> Address:
+        """Begin to answer, until the stack is closed; returns where others dial."""
+        host, port = _split_listen(self.config.listen)
         bound_port = server.start(host, port)
         stack.push_async_callback(asyncio.to_thread, server.stop, SERVER_GRACE_S)
         # At once: a neighbour that finds no offer of a socket on its stream stays with the stream until that breaks.
         group = await stack.enter_async_context(asyncio.TaskGroup())
         stack.callback(group.create_task(server.sockets.run(host)).cancel)
-        address = _advertised(config.advertise, host, bound_port)
-        self._emit(Listening(identity.node_id, str(address)))
-        ask = JoinAsk(
-            node_id=identity.node_id,
-            address=address,
-            incarnation=identity.incarnation,
-            owner=identity.owner,
-            schema_digest=trainer.schema.digest,
-            task=config.task,
-            cluster_id=identity.cluster_id,
-            metadata=tuple(sorted(config.metadata.items())),
-        )
-        clock = SystemClock()
-        discoveries = _discoveries(config)
-        parts = Parts(
-            config, identity, ask, store, disk, work, trainer, models, links, hub, discoveries, clock, self._emit
-        )
-        return parts, front, server
+        if credentials is not None:
+            stack.callback(group.create_task(refresh_credentials(credentials, self._emit)).cancel)
+        elif warning := warning_about(host, f"{host}:{bound_port}"):
+            self._emit(Notice(warning))
+        return _advertised(self.config.advertise, host, bound_port)
 
-    async def _enter(self, parts: Parts) -> tuple[str, str]:
+    def _open_discoveries(
+        self, store: Storage, disk: Executor, credentials: LiveCredentials | None
+    ) -> tuple[Discovery, ...]:
+        config, cache = self.config, CachedDiscovery(store, disk)
+        return open_discoveries(
+            config.gateway, config.peers, config.discover, cache, credentials, lambda text: self._emit(Notice(text))
+        )
+
+    async def _enter(self, parts: Parts, front: Front) -> tuple[str, str]:
         """Find the cluster or found it, and write down which it is."""
+
+        async def join(address: Address, ask: JoinAsk, timeout_ms: int) -> JoinAnswer:
+            return await ask_to_join(address, ask, timeout_ms, parts.credentials)
+
         rules = FoundingRules(self.config.found, self.config.expect)
         answer = await enter_cluster(
             parts.ask,
             parts.discoveries,
             rules,
-            ask_to_join,
+            join,
             lambda pause_ms: asyncio.sleep(pause_ms / 1000),
             lambda text: self._emit(Notice(text)),
+            front.intent,
         )
         if answer is None:
             cluster_id = new_cluster_id()
@@ -261,13 +295,25 @@ def _advertised(advertise: str | None, host: str, bound_port: int) -> Address:
     return Address(host, bound_port)
 
 
-def _discoveries(config: PeerConfig) -> tuple[Discovery, ...]:
-    found: list[Discovery] = []
-    if config.gateway:
-        found.append(GatewayDiscovery([Address.parse(text, default_port=8090) for text in config.gateway]))
-    if config.peers:
-        found.append(StaticDiscovery([Address.parse(text) for text in config.peers]))
-    return tuple(found)
+def _join_ask(
+    config: PeerConfig,
+    identity: Identity,
+    address: Address,
+    schema: ParameterSchema,
+    credentials: LiveCredentials | None,
+) -> JoinAsk:
+    return JoinAsk(
+        node_id=identity.node_id,
+        address=address,
+        incarnation=identity.incarnation,
+        owner=identity.owner,
+        schema_digest=schema.digest,
+        task=config.task,
+        cluster_id=identity.cluster_id,
+        metadata=tuple(sorted(config.metadata.items())),
+        join_token=config.join_token,
+        identity=identity.owner if credentials is not None else "",
+    )
 
 
 def _first_error(errors: BaseExceptionGroup[BaseException]) -> BaseException:

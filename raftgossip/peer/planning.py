@@ -60,4 +60,5 @@ def run_specification(config: PeerConfig, schema: ParameterSchema) -> RunSpec:
         max_attempts=config.max_attempts,
         schema_digest=schema.digest,
         num_elements=schema.num_elements,
+        requires_token=config.require_token,
     )

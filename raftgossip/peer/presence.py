@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
-from raftgossip.errors import RaftGossipError
+from raftgossip.errors import Busy, CommandRefused, RaftGossipError, StorageError, TransportError
 from raftgossip.facts import Notice
 from raftgossip.ids import Address, NodeId
+from raftgossip.peer.discovery import Discovery, refused_and_dialable
 from raftgossip.peer.founding import FINAL, JOIN_TIMEOUT_MS
 from raftgossip.peer.parts import Parts
 from raftgossip.peer.standing import Standing
 from raftgossip.runtime.grpc_client import ask_to_join
-from raftgossip.runtime.service import JoinAnswer, JoinAsk
+from raftgossip.runtime.service import Hints, JoinAnswer, JoinAsk
 
 ANNOUNCE_S = 0.5
 """The pause between two attempts to enter the roster; a new leader or the start of the run ends it."""
 DEPART_S = 5.0
 """A node that was taken out of the roster waits no longer for the configuration without it."""
+
+LOST_PAUSE_S = 0.2
+"""Between two signs that a source was lost: one whose connection breaks all the time is not asked all the time."""
+BUSY_S = 1.0
+"""A source that has no time now, and does not say when it will, is asked again after so long."""
+REMEMBER_PAUSE_S = 5.0
+"""Where the others are is written down no more often than this."""
+
+
+@dataclass(slots=True)
+class _Registered:
+    """This node at one source."""
+
+    discovery: Discovery
+    is_known: bool = False
+    """It was registered there in this life, and not forgotten as far as this node knows."""
+    is_lost: bool = False
+    is_silent: bool = False
+    """It failed the last time, which was told."""
 
 
 class Presence:
@@ -33,6 +55,8 @@ class Presence:
         self._standing = standing
         self._join = join
         self._is_member = is_member
+        self._told: set[str] = set()
+        """Hints that were refused, each told once."""
 
     async def announce(self) -> None:
         """See to it that the roster shows this life of the node; again and again until it does.
@@ -71,7 +95,7 @@ class Presence:
         known = [entry.address for entry in standing.view().roster if entry.node_id != standing.node_id]
         for address in dict.fromkeys([*known, *await self._discovered()]):
             try:
-                await ask_to_join(address, self._parts.ask, JOIN_TIMEOUT_MS)
+                await ask_to_join(address, self._parts.ask, JOIN_TIMEOUT_MS, getattr(self._parts, "credentials", None))
             except FINAL:
                 raise
             except RaftGossipError:
@@ -85,7 +109,7 @@ class Presence:
         peers = {entry.node_id for entry in self._standing.view().roster}
         for discovery in parts.discoveries:
             try:
-                hints = await discovery.register(self._standing.node_id, parts.ask.address, parts.ask.owner)
+                hints = await self._register(discovery)
             except RaftGossipError:
                 continue
             for node_id, address in hints.peers:
@@ -95,30 +119,92 @@ class Presence:
                         parts.links.set_address(node_id, address)
         return found
 
+    async def _register(self, discovery: Discovery) -> Hints:
+        """Say where this node is, and to which cluster it belongs; returns the hints that may be followed."""
+        ask, standing = self._parts.ask, self._standing
+        refused, hints = refused_and_dialable(
+            await discovery.register(standing.node_id, ask.address, ask.owner, standing.cluster_id)
+        )
+        for sentence in refused:
+            if sentence not in self._told:
+                self._told.add(sentence)
+                self._parts.emit(Notice(f"{discovery.name}: {sentence}"))
+        return hints
+
     async def renew(self) -> None:
-        """Keep the registration alive, and tell who leads; a silent gateway is said once and never waited for.
+        """Keep this node registered, tell who leads, and remember the others; a silent source is said once and never
+        waited for.
 
         Runs until cancelled.
         """
-        silent: set[str] = set()
-        for_leader, standing, parts = False, self._standing, self._parts
+        async with asyncio.TaskGroup() as group:
+            for discovery in self._parts.discoveries:
+                registered = _Registered(discovery)
+                group.create_task(self._keep(registered), name=f"registration at {discovery.name}")
+                group.create_task(self._watch(registered), name=f"watch of {discovery.name}")
+            await self._remember()
+
+    async def _keep(self, registered: _Registered) -> None:
+        """Registration at one source: at once, so that it learns which cluster there is, and from then on."""
+        standing, parts = self._standing, self._parts
         while True:
+            registered.is_lost = False
+            leads = self._leadership()
+            wait_s = parts.config.gateway_heartbeat_ms / 1000
+            try:
+                await self._renew_at(registered, leads)
+                registered.is_silent = False
+            except Busy as error:
+                wait_s = min(wait_s, max(BUSY_S, error.retry_after_ms / 1000))
+            except StorageError:
+                raise
+            except RaftGossipError as error:
+                if not registered.is_silent:
+                    registered.is_silent = True
+                    what = "is silent" if isinstance(error, TransportError) else "refuses this node"
+                    parts.emit(Notice(f"{registered.discovery.name} {what}; the run goes on without it ({error})"))
             await standing.until_or_timeout(
-                lambda: standing.is_leader != for_leader,  # noqa: B023 - read at once
-                parts.config.gateway_heartbeat_ms / 1000,
+                lambda: registered.is_lost or self._leadership() != leads,  # noqa: B023 - read at once
+                wait_s,
             )
-            for_leader = standing.is_leader
-            for discovery in parts.discoveries:
-                try:
-                    if not await discovery.renew(standing.node_id):
-                        await discovery.register(standing.node_id, parts.ask.address, parts.ask.owner)
-                    if for_leader:
-                        await discovery.report_leader(standing.node_id)
-                    silent.discard(discovery.name)
-                except RaftGossipError as error:
-                    if discovery.name not in silent:
-                        silent.add(discovery.name)
-                        parts.emit(Notice(f"{discovery.name} is silent; the run goes on without it ({error})"))
+
+    async def _renew_at(self, registered: _Registered, leads: int | None) -> None:
+        discovery, standing = registered.discovery, self._standing
+        if not registered.is_known or not await discovery.renew(standing.node_id, standing.cluster_id):
+            registered.is_known = False
+            await self._register(discovery)
+            registered.is_known = True
+        if leads is not None:
+            try:
+                await discovery.report_leader(standing.node_id, leads)
+            except CommandRefused:
+                pass  # somebody leads a later term; this node is about to learn of it
+
+    def _leadership(self) -> int | None:
+        """The term that this node leads; None: it does not lead."""
+        return int(getattr(self._standing, "term", 0)) if self._standing.is_leader else None
+
+    async def _watch(self, registered: _Registered) -> None:
+        """A source that was away may have forgotten this node: it hears of it at once, not at the next heartbeat."""
+        while True:
+            await registered.discovery.lost()
+            registered.is_lost = True
+            self._standing.pulse()
+            await asyncio.sleep(LOST_PAUSE_S)
+
+    async def _remember(self) -> None:
+        """Let the sources that outlive this node know where the others are, soon after that changes."""
+        remembered: tuple[tuple[NodeId, Address], ...] = ()
+        while True:
+            await self._standing.until(lambda: self._others() != remembered)  # noqa: B023 - read at once
+            remembered = self._others()
+            for discovery in self._parts.discoveries:
+                await discovery.remember(remembered)
+            await asyncio.sleep(REMEMBER_PAUSE_S)
+
+    def _others(self) -> tuple[tuple[NodeId, Address], ...]:
+        roster = self._standing.view().roster
+        return tuple((entry.node_id, entry.address) for entry in roster if entry.node_id != self._standing.node_id)
 
     async def depart(self) -> None:
         """Once the ledger has this node no longer, whoever asked for it: go for good."""

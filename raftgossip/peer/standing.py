@@ -11,7 +11,7 @@ from collections.abc import Callable
 from raftgossip.core.epoch.ledger import LedgerView
 from raftgossip.core.raft.message import Configuration
 from raftgossip.facts import ConfigurationChanged, LeaderKnown, RoleChanged
-from raftgossip.ids import NodeId
+from raftgossip.ids import NodeId, Term
 from raftgossip.peer.identity import Identity
 
 
@@ -23,6 +23,8 @@ class Standing:
         self.node_id = identity.node_id
         self.cluster_id = identity.cluster_id
         self.is_leader = False
+        self.term = Term(0)
+        """In which this node took its role; its own if it leads."""
         self.leader: NodeId | None = None
         self.configuration = Configuration(())
         """The newest one that is committed as far as this node knows; nobody: none yet."""
@@ -39,6 +41,7 @@ class Standing:
     def set_role(self, fact: RoleChanged) -> None:
         """Learn whether this node leads."""
         self.is_leader = fact.role == "leader"
+        self.term = fact.term
 
     def set_leader(self, fact: LeaderKnown) -> None:
         """Learn who leads."""

@@ -12,7 +12,7 @@ byte: out, one (vector to message) beside gRPC's own; in, none beside gRPC's own
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -20,21 +20,23 @@ from typing import Protocol
 import grpc
 
 from raftgossip.errors import (
-    AlreadyExists,
-    Busy,
-    DeadlineExceeded,
     IntegrityError,
     Oversized,
     PermissionDenied,
     RaftGossipError,
-    StaleEpoch,
     TransportError,
     WireError,
 )
 from raftgossip.ids import Address, NodeId
 from raftgossip.runtime.clock import SystemClock
+from raftgossip.runtime.exchange_room import Place, WaitingRoom
 from raftgossip.runtime.grpc_client import CHANNEL_OPTIONS
+from raftgossip.runtime.grpc_link import ServerNameOf, Way
+from raftgossip.trust.callers import Caller
+from raftgossip.trust.credentials import LiveCredentials
+from raftgossip.trust.policy import require_own_node
 from raftgossip.update import FloatVector
+from raftgossip.wire.channels import open_channel
 from raftgossip.wire.status import error_from_rpc
 from raftgossip.wire.update_codec import (
     CHUNK_BYTES,
@@ -46,11 +48,6 @@ from raftgossip.wire.update_codec import (
     chunks,
     encode_end,
 )
-
-MAX_WAITING = 64
-"""Handlers that may wait for this node's round at once; more are refused with `Busy`."""
-MAX_WAIT_S = 900.0
-"""The longest wait for this node's round, whatever deadline the caller asked for."""
 
 
 class Cancellation:
@@ -176,7 +173,6 @@ class _Slot:
     work: StepWork
     edge: Edge
     stop: Cancellation
-    taken: bool = False
     done: threading.Event = field(default_factory=threading.Event)
     outcome: EdgeOutcome | None = None
     given_up: Cancellation = field(default_factory=Cancellation)
@@ -190,78 +186,25 @@ class _Slot:
         return self.outcome
 
 
-_SlotKey = tuple[int, int, int, NodeId]
-
-
-class _WaitingRoom:
-    """Brings the handlers of dialled edges together with the round's slots. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._slots: dict[_SlotKey, _Slot] = {}
-        self._horizon = (0, 0, 0)
-        self._num_waiting = 0
-
-    def open(self, slot: _Slot) -> _SlotKey:
-        work = slot.work
-        key = (work.epoch, work.attempt, work.step, slot.edge.neighbour)
-        with self._changed:
-            self._slots[key] = slot
-            self._changed.notify_all()
-        return key
-
-    def close(self, key: _SlotKey) -> None:
-        with self._changed:
-            self._slots.pop(key, None)
-
-    def advance(self, epoch: int, attempt: int, step: int) -> None:
-        """Everything before this step is over: whoever waits for it is sent away."""
-        with self._changed:
-            self._horizon = max(self._horizon, (epoch, attempt, step))
-            self._changed.notify_all()
-
-    def take(self, header: ExchangeHeader, context: grpc.ServicerContext) -> _Slot:
-        """Wait until the round has opened the slot that this header is for."""
-        key = (header.epoch, header.attempt, header.step, NodeId(header.sender))
-        wanted = (header.epoch, header.attempt, header.step)
-        context.add_callback(self._wake)
-        remaining_s = context.time_remaining()
-        limit_s = MAX_WAIT_S if remaining_s is None else min(remaining_s, MAX_WAIT_S)
-        with self._changed:
-            if self._num_waiting >= MAX_WAITING:
-                raise Busy(f"{MAX_WAITING} exchanges wait here already; retry later")
-            self._num_waiting += 1
-            try:
-                came = self._changed.wait_for(
-                    lambda: key in self._slots or wanted < self._horizon or not context.is_active(), limit_s
-                )
-            finally:
-                self._num_waiting -= 1
-            if wanted < self._horizon:
-                raise StaleEpoch(f"epoch {header.epoch} attempt {header.attempt} step {header.step} is over here")
-            if not came or not context.is_active():
-                raise DeadlineExceeded(f"this node did not reach epoch {header.epoch} step {header.step} in time")
-            slot = self._slots[key]
-            if slot.taken:
-                raise AlreadyExists(f"epoch {header.epoch} step {header.step} of node {header.sender} came before")
-            slot.taken = True
-            return slot
-
-    def _wake(self) -> None:
-        with self._changed:
-            self._changed.notify_all()
-
-
 class ExchangeHub:
     """Runs this node's edges: dials its larger neighbours and answers its smaller ones. Thread-safe."""
 
-    def __init__(self, address_of: Callable[[NodeId], Address | None], max_threads: int = 64) -> None:
-        """`max_threads` bounds edges in work at once; they are started only when needed."""
+    def __init__(
+        self,
+        address_of: Callable[[NodeId], Address | None],
+        credentials: LiveCredentials | None = None,
+        server_name_of: ServerNameOf | None = None,
+        max_threads: int = 64,
+    ) -> None:
+        """`credentials`, `server_name_of`: as for `PeerLinks`. `max_threads` bounds edges in work at once; they are
+        started only when needed."""
         self._address_of = address_of
+        self._credentials = credentials
+        self._server_name_of = server_name_of
         self._clock = SystemClock()
-        self._room = _WaitingRoom()
+        self._room: WaitingRoom[_Slot] = WaitingRoom()
         self._threads = ThreadPoolExecutor(max_threads, thread_name_prefix="exchange")
-        self._channels: dict[NodeId, tuple[Address, grpc.Channel]] = {}
+        self._channels: dict[NodeId, tuple[Way, grpc.Channel]] = {}
         self._channels_lock = threading.Lock()
 
     def advance(self, epoch: int, attempt: int) -> None:
@@ -271,19 +214,21 @@ class ExchangeHub:
     def run_step(self, work: StepWork, stop: Cancellation) -> dict[NodeId, EdgeOutcome]:
         """Exchange with all neighbours of one step; blocks until every edge completed, failed, or `stop` was set."""
         dialled: dict[NodeId, Future[EdgeOutcome]] = {}
-        slots: dict[NodeId, tuple[_SlotKey, _Slot]] = {}
+        slots: dict[NodeId, tuple[Place, _Slot]] = {}
         for edge in work.edges:
             if work.node_id < edge.neighbour:
                 dialled[edge.neighbour] = self._threads.submit(self._dial, work, edge, stop)
             else:
                 slot = _Slot(work, edge, stop)
                 stop.add_hook(slot.done.set)
-                slots[edge.neighbour] = (self._room.open(slot), slot)
+                place = Place(work.epoch, work.attempt, work.step, edge.neighbour)
+                self._room.open(place, slot)
+                slots[edge.neighbour] = (place, slot)
         deadline_ms = self._clock.now_ms() + int(1000 * work.timeout_s)
         outcomes: dict[NodeId, EdgeOutcome] = {}
-        for neighbour, (key, slot) in slots.items():
+        for neighbour, (place, slot) in slots.items():
             slot.done.wait(max(0, deadline_ms - self._clock.now_ms()) / 1000)
-            self._room.close(key)
+            self._room.close(place)
             missing = EdgeOutcome(0, 0, f"node {neighbour} did not come in time")
             outcomes[neighbour] = slot.finish(missing)
             if outcomes[neighbour] is missing:  # else the handler's own status must still get through
@@ -332,27 +277,33 @@ class ExchangeHub:
         address = self._address_of(neighbour)
         if address is None:
             raise TransportError(f"no address is known for node {neighbour}")
+        way = Way.to(neighbour, address, self._credentials, self._server_name_of)
         with self._channels_lock:
             known = self._channels.get(neighbour)
-            if known is not None and known[0] == address:
+            if known is not None and known[0] == way:
                 return known[1]
-            channel = grpc.insecure_channel(str(address), options=CHANNEL_OPTIONS)
-            self._channels[neighbour] = (address, channel)
+            channel = open_channel(way.address, self._credentials, way.server_name, CHANNEL_OPTIONS)
+            self._channels[neighbour] = (way, channel)
         if known is not None:
             known[1].close()
         return channel
 
     # --- the answering side
 
-    def serve(self, frames: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+    def serve(
+        self, frames: Iterator[bytes], context: grpc.ServicerContext, caller: Caller
+    ) -> Generator[bytes, None, None]:
         """Answer one dialled edge: wait for the own round, then stream both ways.
 
         Raises:
-            StaleEpoch: that attempt is over here.
+            PermissionDenied: the header says that another node sends it than the one that calls.
+            StaleEpoch: that attempt is over here, or far ahead.
             RaftGossipError: as the header or the data deserve; the own round learns the same.
         """
         header = ExchangeHeader.decode(_next_frame(frames))
-        slot = self._room.take(header, context)
+        require_own_node(caller, header.sender, "send as its own")
+        place = Place(header.epoch, header.attempt, header.step, NodeId(header.sender))
+        slot = self._room.take(place, context, caller.principal if caller.identity is not None else "")
         slot.stop.add_hook(context.cancel)
         slot.given_up.add_hook(context.cancel)
         sent = _ByteCounter()

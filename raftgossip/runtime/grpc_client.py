@@ -10,31 +10,41 @@ connection.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Iterator, Sequence
 
 import grpc
 import grpc.aio
 
 from raftgossip.core.raft.message import Message
-from raftgossip.errors import ConfigError, RaftGossipError, TransportError, WireError
+from raftgossip.errors import ConfigError, PermissionDenied, RaftGossipError, TransportError, WireError
 from raftgossip.ids import Address, NodeId
+from raftgossip.runtime.clock import SystemClock
+from raftgossip.runtime.grpc_link import Link, ServerNameOf, Way, any_peer
 from raftgossip.runtime.raft_socket import OFFER_KEY, OutgoingSocket, dial
 from raftgossip.runtime.service import JoinAnswer, JoinAsk, ProposeAnswer
+from raftgossip.runtime.socket_tls import SocketTls
+from raftgossip.trust.callers import Callers
+from raftgossip.trust.credentials import LiveCredentials
 from raftgossip.update import FloatVector
+from raftgossip.wire.channels import open_aio_channel
 from raftgossip.wire.ledger_codec import specification_from_proto
 from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
 from raftgossip.wire.pb import grpc_comm_manager_pb2_grpc as pb_grpc
 from raftgossip.wire.raft_codec import frames_to_bytes
 from raftgossip.wire.status import error_from_rpc
 
-OUTBOX_LIMIT = 256
 MESSAGES_PER_FRAME = 64
 WRITE_TIMEOUT_S = 2.0
 OFFER_TIMEOUT_S = 1.0
 """The longest wait for the first word of a peer on a stream; one of an earlier version says none."""
 REDIAL_S = (0.05, 0.5)
 """The first and the longest pause before a broken stream is opened again."""
+WATCH_S = 1.0
+"""How often open connections are compared with what they should be: a renewed certificate, another server name."""
+SOCKET_MIN_MS = 1_000
+"""A socket that ends sooner counts as one that could not be reached."""
+PUBLISH_TIMEOUT_S = 3.0
+"""For a peer to take over a revocation list."""
 
 CHANNEL_OPTIONS = (
     # A peer that comes back should be reached at once, not after gRPC's default back-off of up to two minutes.
@@ -48,41 +58,29 @@ CHANNEL_OPTIONS = (
 )
 
 
-class _Link:
-    """One peer: its address, its channel, and the messages that wait for it."""
-
-    def __init__(self, node_id: NodeId, address: Address) -> None:
-        self.node_id = node_id
-        self.address = address
-        self.outbox: deque[Message] = deque(maxlen=OUTBOX_LIMIT)
-        self.mail = asyncio.Event()
-        self.moved = asyncio.Event()
-        self.socket: OutgoingSocket | None = None
-        self.last_offer = ""
-        """The newest socket that the peer offered; it offers another in each of its lives."""
-        self.is_last_reachable = True
-        self.channel: grpc.aio.Channel | None = None
-
-    def open_channel(self) -> grpc.aio.Channel:
-        if self.channel is None:
-            self.channel = grpc.aio.insecure_channel(str(self.address), options=CHANNEL_OPTIONS)
-        return self.channel
-
-    async def close_channel(self) -> None:
-        channel, self.channel = self.channel, None
-        if channel is not None:
-            await channel.close()
-
-
 class PeerLinks:
     """All peers that this node can dial. Satisfies `runtime.transport.Transport`. Runs on the event loop."""
 
-    def __init__(self, node_id: NodeId) -> None:
-        """`cluster_id` is set when it is known; until then nothing is sent."""
+    def __init__(
+        self,
+        node_id: NodeId,
+        credentials: LiveCredentials | None = None,
+        server_name_of: ServerNameOf | None = None,
+        *,
+        watch_s: float = WATCH_S,
+    ) -> None:
+        """`credentials`: as whom this node dials, and whom it trusts; None: in the open. `server_name_of`: whom TLS
+        must find; None: any peer. `cluster_id` is set when it is known; until then nothing is sent."""
         self.cluster_id = ""
         self._node_id = node_id
-        self._links: dict[NodeId, _Link] = {}
-        self._new: asyncio.Queue[_Link] = asyncio.Queue()
+        self._credentials = credentials
+        self._server_name_of = server_name_of
+        self._watch_s = watch_s
+        self._clock = SystemClock()
+        self._tls = SocketTls(credentials) if credentials is not None else None
+        self._servers = Callers(credentials, lambda: self._clock.wall_ms() / 1000)
+        self._links: dict[NodeId, Link] = {}
+        self._new: asyncio.Queue[Link] = asyncio.Queue()
 
     # --- who is where
 
@@ -92,13 +90,11 @@ class PeerLinks:
             return
         link = self._links.get(node_id)
         if link is None:
-            link = self._links[node_id] = _Link(node_id, address)
+            link = self._links[node_id] = Link(node_id, address)
             self._new.put_nowait(link)
         elif link.address != address:
             link.address = address
-            link.moved.set()
-            if link.socket is not None:
-                link.socket.wake()
+            link.move()
 
     def address_of(self, node_id: NodeId) -> Address | None:
         """Where a peer was last known to be; None: unknown."""
@@ -123,6 +119,7 @@ class PeerLinks:
         """One sender task per peer, until cancelled; then all channels are closed."""
         try:
             async with asyncio.TaskGroup() as group:
+                group.create_task(self._watch(), name="watch-links")
                 while True:
                     link = await self._new.get()
                     group.create_task(self._send_forever(link), name=f"sender-{link.node_id}")
@@ -130,26 +127,28 @@ class PeerLinks:
             for link in self._links.values():
                 await link.close_channel()
 
-    async def _send_forever(self, link: _Link) -> None:
+    async def _send_forever(self, link: Link) -> None:
         pause_s = REDIAL_S[0]
         while True:
             await link.mail.wait()
             link.moved.clear()
+            link.is_sending = True
             try:
                 sent = await self._send_stream(link)
             except (grpc.aio.AioRpcError, TimeoutError, grpc.aio.UsageError, asyncio.InvalidStateError):
                 sent = False
+            link.is_sending = False
             await link.close_channel()
             link.outbox.clear()  # what waited through an outage is stale; Raft sends what is needed anew
             pause_s = REDIAL_S[0] if sent else min(2 * pause_s, REDIAL_S[1])
             await asyncio.sleep(pause_s)
 
-    async def _send_stream(self, link: _Link) -> bool:
+    async def _send_stream(self, link: Link) -> bool:
         """Open a stream and write to it, or to the socket that it leads to, until that breaks or the peer moved.
 
         True: at least one frame left.
         """
-        call: grpc.aio.StreamStreamCall[bytes, bytes] = link.open_channel().stream_stream(
+        call: grpc.aio.StreamStreamCall[bytes, bytes] = self._channel(link).stream_stream(
             "/PeerService/Raft", request_serializer=None, response_deserializer=None
         )(wait_for_ready=False)
         sent = False
@@ -166,13 +165,14 @@ class PeerLinks:
             call.cancel()
         return sent
 
-    async def _send_by_socket(self, link: _Link) -> bool:
+    async def _send_by_socket(self, link: Link) -> bool:
         """Let `send` write to the peer's socket until that breaks or the peer moved; False: it cannot be reached."""
         try:
-            connection = await dial(link.address, link.last_offer)
+            connection = await self._dial_socket(link)
         except TransportError:
-            link.is_last_reachable = False  # in this life of the peer it is not tried again: that takes time
+            link.give_up_socket(self._clock.now_ms())
             return False
+        opened_ms = self._clock.now_ms()
         try:
             while link.outbox:
                 for frame in self._take_frames(link):
@@ -183,16 +183,91 @@ class PeerLinks:
         finally:
             link.socket = None
             connection.close()
+            now_ms = self._clock.now_ms()
+            if now_ms - opened_ms < SOCKET_MIN_MS and not link.moved.is_set():
+                link.give_up_socket(now_ms)
         return True
 
-    def _take_frames(self, link: _Link) -> Iterator[bytes]:
+    async def _dial_socket(self, link: Link) -> OutgoingSocket:
+        def verify(certificate: bytes) -> None:
+            server = self._servers.of_certificate(certificate, "")
+            if server.identity is not None and server.identity.node_id != link.node_id:
+                raise PermissionDenied(f"{server.identity.uri} is not node {link.node_id}")
+
+        way = self._way(link)
+        return await dial(link.address, link.last_offer, self._tls, way.server_name, verify if self._tls else None)
+
+    def _take_frames(self, link: Link) -> Iterator[bytes]:
         """What waits for a peer, a frame's worth; nothing while there is no cluster."""
         batch = [link.outbox.popleft() for _ in range(min(len(link.outbox), MESSAGES_PER_FRAME))]
         if not link.outbox:
             link.mail.clear()
         return frames_to_bytes(self.cluster_id, batch) if batch and self.cluster_id else iter(())
 
+    # --- keeping up with what changes
+
+    async def _watch(self) -> None:
+        """Open anew what should go another way by now, and try sockets again that could not be reached."""
+        while True:
+            await asyncio.sleep(self._watch_s)
+            for link in tuple(self._links.values()):
+                await link.close_retired()
+                if link.channel is not None and link.way != self._way(link):
+                    link.move()
+                    if not link.is_sending:
+                        link.retire_channel()
+                elif self._is_socket_due(link):
+                    await self._try_socket(link)
+
+    def _is_socket_due(self, link: Link) -> bool:
+        return bool(
+            link.is_sending
+            and link.socket is None
+            and link.last_offer
+            and not link.is_last_reachable
+            and self._clock.now_ms() >= link.retry_ms
+        )
+
+    async def _try_socket(self, link: Link) -> None:
+        """Beside the stream, which goes on meanwhile; if the socket can be reached, a new stream leads there."""
+        try:
+            connection = await self._dial_socket(link)
+        except TransportError:
+            link.give_up_socket(self._clock.now_ms())
+            return
+        connection.close()
+        link.is_last_reachable = True
+        link.move()
+
+    def _way(self, link: Link) -> Way:
+        return Way.to(link.node_id, link.address, self._credentials, self._server_name_of)
+
+    def _channel(self, link: Link) -> grpc.aio.Channel:
+        """The link's channel, opened now if there is none that goes where it should."""
+        way = self._way(link)
+        if link.way != way:
+            link.retire_channel()
+        if link.channel is None:
+            link.channel = open_aio_channel(way.address, self._credentials, way.server_name, CHANNEL_OPTIONS)
+            link.way = way
+        return link.channel
+
     # --- calls
+
+    async def publish_revocations(self, revocation_list: bytes) -> int:
+        """Bring a revocation list, PEM, to all peers; returns how many took it. They do not pass it on."""
+        request = pb.PublishRevocationsRequest(revocation_list=revocation_list, forwarded=True)
+
+        async def bring(node_id: NodeId) -> bool:
+            try:
+                await self._stub(node_id).PublishRevocations(request, timeout=PUBLISH_TIMEOUT_S)
+            except (grpc.aio.AioRpcError, grpc.aio.UsageError):
+                return False
+            return True
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(bring(node_id)) for node_id in self._links]
+        return sum(task.result() for task in tasks)
 
     async def propose(self, node_id: NodeId, envelope: bytes, timeout_ms: int) -> ProposeAnswer:
         """Forward a stamped command to `node_id`.
@@ -248,10 +323,10 @@ class PeerLinks:
         link = self._links.get(node_id)
         if link is None:
             raise TransportError(f"no address is known for node {node_id}")
-        return pb_grpc.PeerServiceStub(link.open_channel())
+        return pb_grpc.PeerServiceStub(self._channel(link))
 
 
-async def _hear_offer(link: _Link, call: grpc.aio.StreamStreamCall[bytes, bytes]) -> bool:
+async def _hear_offer(link: Link, call: grpc.aio.StreamStreamCall[bytes, bytes]) -> bool:
     """Whether the peer, as it takes the stream, offers a socket that is worth dialling.
 
     Raises:
@@ -279,8 +354,10 @@ def _channel_closed(node_id: NodeId) -> BaseException:
     return TransportError(f"the connection to node {node_id} was closed")
 
 
-async def ask_to_join(address: Address, ask: JoinAsk, timeout_ms: int) -> JoinAnswer:
-    """Ask the node at `address` to let this one in, on a channel of its own.
+async def ask_to_join(
+    address: Address, ask: JoinAsk, timeout_ms: int, credentials: LiveCredentials | None = None
+) -> JoinAnswer:
+    """Ask the node at `address` to let this one in, or another whose request is passed on, on a channel of its own.
 
     Raises:
         NotLeader: it is a member, but does not lead; carries its hint.
@@ -297,8 +374,12 @@ async def ask_to_join(address: Address, ask: JoinAsk, timeout_ms: int) -> JoinAn
         metadata=dict(ask.metadata),
         owner=ask.owner,
         forwarded=ask.forwarded,
+        join_token=ask.join_token,
+        identity=ask.identity if ask.forwarded else "",
+        key_digest=ask.key_digest if ask.forwarded else b"",
     )
-    async with grpc.aio.insecure_channel(str(address), options=CHANNEL_OPTIONS) as channel:
+    server_name = any_peer(credentials) if credentials is not None else ""
+    async with open_aio_channel(address, credentials, server_name, CHANNEL_OPTIONS) as channel:
         try:
             answer = await pb_grpc.PeerServiceStub(channel).Join(request, timeout=timeout_ms / 1000)
         except grpc.aio.AioRpcError as error:

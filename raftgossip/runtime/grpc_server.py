@@ -1,47 +1,57 @@
-"""The answering side: gRPC handlers decode, hand over to the peer's event loop, and answer.
+"""The answering side: gRPC handlers hand over to the peer's event loop, and answer.
 
 The synchronous gRPC stack serves: its threads move model bytes without touching the event loop that Raft's timers
-live on. This file is the one door through which those threads reach the loop.
+live on. This file is the one door through which those threads reach the loop. Who may call is judged in `grpc_gate.py`
+before a handler sees anything.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+import threading
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import grpc
 
-from raftgossip._version import __version__
-from raftgossip.core.epoch.command import OpenEpochState
 from raftgossip.core.raft.message import Message
 from raftgossip.errors import (
+    CommandRefused,
     ConfigError,
     DeadlineExceeded,
     PermissionDenied,
-    RaftGossipError,
     TransportError,
     WireError,
     WrongCluster,
 )
-from raftgossip.ids import Address, Incarnation, NodeId, parse_node_id
+from raftgossip.ids import Address, NodeId, parse_node_id
+from raftgossip.runtime.clock import Clock, SystemClock
 from raftgossip.runtime.exchange import ExchangeHub
+from raftgossip.runtime.grpc_answers import join_answer_to_proto, join_ask_from_proto, log_to_proto, status_to_proto
+from raftgossip.runtime.grpc_gate import Gate
+from raftgossip.runtime.guard import Guard, check_senders
 from raftgossip.runtime.raft_socket import OFFER_KEY, RaftSockets
-from raftgossip.runtime.service import JoinAsk, LogView, PeerService, StatusView
-from raftgossip.wire.ledger_codec import record_to_proto, specification_to_proto
+from raftgossip.runtime.service import PeerService
+from raftgossip.trust.callers import Caller
+from raftgossip.trust.credentials import LiveCredentials
+from raftgossip.trust.policy import require_own_node
+from raftgossip.wire.channels import open_port
+from raftgossip.wire.ledger_codec import record_to_proto
 from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
 from raftgossip.wire.raft_codec import frame_from_bytes
-from raftgossip.wire.status import status_of, trailing_metadata_of
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_CALLS = 512
 """Concurrent calls; more are refused with RESOURCE_EXHAUSTED by gRPC itself."""
 ANSWER_TIMEOUT_S = 30.0
 """The longest that a handler waits for the event loop, whatever deadline the caller asked for."""
+CHECK_S = 5.0
+"""How often who holds a stream open is judged again: no later does it end after its caller was revoked or removed."""
 MODEL_CHUNK_BYTES = 1 << 20
 EPOCHS_LIMIT = 500
 LOG_LIMIT = 500
+MAX_REVOCATION_BYTES = 1 << 20
 
 SERVER_OPTIONS = (
     # Without this two servers on one port would share its connections silently.
@@ -52,35 +62,52 @@ SERVER_OPTIONS = (
     ("grpc.server_handshake_timeout_ms", 3_000),
 )
 
-Request = TypeVar("Request")
-Answer = TypeVar("Answer")
 Result = TypeVar("Result")
-
-
-def abort(context: grpc.ServicerContext, error: RaftGossipError) -> NoReturn:
-    """End the call with the status that `wire.status` gives this error."""
-    code, details = status_of(error)
-    context.set_trailing_metadata(trailing_metadata_of(error))
-    context.abort(code, details)
-    raise AssertionError("abort() raises")
+AddRevocations = Callable[[bytes], bool]
+"""Verifies and keeps a revocation list, in PEM; False: it is not newer than the one that is known."""
+PassOn = Callable[[bytes], Coroutine[object, object, int]]
+"""Brings a revocation list to all other nodes; returns how many took it."""
 
 
 class PeerServer:
     """One gRPC server on one port for control and data."""
 
     def __init__(
-        self, service: PeerService, hub: ExchangeHub, loop: asyncio.AbstractEventLoop, max_workers: int = 128
+        self,
+        service: PeerService,
+        hub: ExchangeHub,
+        loop: asyncio.AbstractEventLoop,
+        credentials: LiveCredentials | None = None,
+        add_revocations: AddRevocations | None = None,
+        *,
+        pass_on_revocations: PassOn | None = None,
+        max_workers: int = 128,
+        clock: Clock | None = None,
+        check_s: float = CHECK_S,
     ) -> None:
-        """`max_workers`: threads, started only when needed; each open Raft stream and waiting exchange holds one."""
+        """`credentials`: who this node is, and whom it trusts; None: it serves in the open. `max_workers`: threads,
+        started only when needed; each open Raft stream and waiting exchange holds one."""
         self._service = service
         self._hub = hub
         self._loop = loop
+        self._credentials = credentials
+        self._add_revocations = add_revocations
+        self._pass_on_revocations = pass_on_revocations
+        self._check_s = check_s
         self.cluster_id = ""
-        self.sockets = RaftSockets(self._deliver, lambda cluster_id: cluster_id == self.cluster_id != "")
+        clock = clock or SystemClock()
+        guard = Guard(service, credentials, clock)
+        self._guard = guard
+        self._gate = Gate(guard, clock)
+        self.sockets = RaftSockets(
+            self._deliver, lambda cluster_id: cluster_id == self.cluster_id != "", guard, check_s
+        )
         """Not served unless somebody runs it."""
         self._threads = ThreadPoolExecutor(max_workers, thread_name_prefix="grpc")
         self._server = grpc.server(self._threads, options=SERVER_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
         self._server.add_generic_rpc_handlers((self._handlers(),))
+        self._is_stopping = threading.Event()
+        self._sweeper = threading.Thread(target=self._sweep, name="grpc-sweep", daemon=True)
 
     def start(self, host: str, port: int) -> int:
         """Bind and serve; returns the port. Port 0 picks a free one.
@@ -90,7 +117,7 @@ class PeerServer:
         """
         target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            bound = self._server.add_insecure_port(target)
+            bound = open_port(self._server, target, self._credentials)
         except RuntimeError:
             bound = 0
         if bound == 0:
@@ -99,12 +126,20 @@ class PeerServer:
                 "choose another with --listen, or end the program that holds it"
             )
         self._server.start()
+        self._sweeper.start()
         return bound
 
     def stop(self, grace_s: float) -> None:
         """Refuse new calls, give open ones `grace_s` seconds, and wait until the port is free."""
+        self._is_stopping.set()
         self._server.stop(grace_s).wait()
         self._threads.shutdown(wait=True)
+        if self._sweeper.ident is not None:
+            self._sweeper.join()
+
+    def _sweep(self) -> None:
+        while not self._is_stopping.wait(self._check_s):
+            self._gate.sweep()
 
     # --- handing over
 
@@ -117,22 +152,20 @@ class PeerServer:
         timeout_s = ANSWER_TIMEOUT_S if remaining is None else min(remaining, ANSWER_TIMEOUT_S)
         if self._loop.is_closed():
             coroutine.close()
-            abort(context, TransportError("this node is stopping"))
+            raise TransportError("this node is stopping")
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)  # noqa: TID251 - the one door
         try:
             return future.result(timeout_s)
-        except RaftGossipError as error:
-            abort(context, error)
         except TimeoutError:
             future.cancel()
-            abort(context, DeadlineExceeded(f"no answer within {timeout_s:.1f} s"))
+            raise DeadlineExceeded(f"no answer within {timeout_s:.1f} s") from None
         except CancelledError:
-            abort(context, TransportError("this node is stopping"))
+            raise TransportError("this node is stopping") from None
 
-    def _check_cluster(self, context: grpc.ServicerContext, cluster_id: str) -> None:
+    def _check_cluster(self, cluster_id: str) -> None:
         if not self.cluster_id or cluster_id != self.cluster_id:
             mine = self.cluster_id or "none yet"
-            abort(context, WrongCluster(f"the sender's cluster is {cluster_id!r}, this node's is {mine!r}"))
+            raise WrongCluster(f"the sender's cluster is {cluster_id!r}, this node's is {mine!r}")
 
     # --- handlers
 
@@ -146,73 +179,60 @@ class PeerServer:
             "FetchLog": (pb.FetchLogRequest, self._log),
             "ChangeMembers": (pb.ChangeMembersRequest, self._change_members),
             "TransferLeadership": (pb.TransferLeadershipRequest, self._transfer_leadership),
+            "PublishRevocations": (pb.PublishRevocationsRequest, self._publish_revocations),
         }
-        methods: dict[str, grpc.RpcMethodHandler[bytes, Any]] = {
-            name: grpc.unary_unary_rpc_method_handler(
-                _decoding(message, handler), response_serializer=lambda answer: answer.SerializeToString()
-            )
-            for name, (message, handler) in unary.items()
-        }
-        methods["Raft"] = grpc.stream_stream_rpc_method_handler(self._raft)
-        methods["Exchange"] = grpc.stream_stream_rpc_method_handler(self._exchange)
-        methods["FetchModel"] = grpc.unary_stream_rpc_method_handler(
-            _decoding(pb.FetchModelRequest, self._fetch_model),
-            response_serializer=lambda answer: answer.SerializeToString(),
-        )
+        gate = self._gate
+        methods = {name: gate.unary(name, message, handler) for name, (message, handler) in unary.items()}
+        methods["Raft"] = gate.streaming("Raft", self._raft)
+        methods["Exchange"] = gate.streaming("Exchange", self._hub.serve)
+        methods["FetchModel"] = gate.answering("FetchModel", pb.FetchModelRequest, self._fetch_model)
         return grpc.method_handlers_generic_handler("PeerService", methods)
 
-    def _raft(self, frames: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+    def _raft(
+        self, frames: Iterator[bytes], context: grpc.ServicerContext, caller: Caller
+    ) -> Generator[bytes, None, None]:
         """Read a neighbour's Raft messages until its stream ends; what goes back is where else it may bring them."""
         context.send_initial_metadata(((OFFER_KEY, self.sockets.offer),))
-        try:
-            for frame in frames:
-                cluster_id, messages = frame_from_bytes(frame)
-                self._check_cluster(context, cluster_id)
-                try:
-                    self._loop.call_soon_threadsafe(self._deliver, messages)
-                except RuntimeError:  # the loop is closed: this node is stopping
-                    abort(context, TransportError("this node is stopping"))
-        except RaftGossipError as error:
-            abort(context, error)
-        except grpc.RpcError:
-            pass  # the sender went away; it will open a new stream
+        for frame in frames:
+            cluster_id, messages = frame_from_bytes(frame)
+            self._check_cluster(cluster_id)
+            check_senders(caller, messages)
+            try:
+                self._loop.call_soon_threadsafe(self._deliver, messages)
+            except RuntimeError:  # the loop is closed: this node is stopping
+                raise TransportError("this node is stopping") from None
         yield from ()
 
-    def _exchange(self, frames: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        try:
-            yield from self._hub.serve(frames, context)
-        except RaftGossipError as error:
-            abort(context, error)
-        except Exception:
-            _blame_ourselves(context)
-            raise
-
-    def _propose(self, request: pb.ProposeRequest, context: grpc.ServicerContext) -> pb.ProposeResponse:
-        self._check_cluster(context, request.cluster_id)
-        answer = self._ask(context, self._service.propose_forwarded(request.envelope))
+    def _propose(self, request: pb.ProposeRequest, context: grpc.ServicerContext, caller: Caller) -> pb.ProposeResponse:
+        self._check_cluster(request.cluster_id)
+        answer = self._ask(context, self._service.propose_forwarded(request.envelope, caller))
         return pb.ProposeResponse(index=answer.index, applied=answer.applied, reason=answer.reason)
 
-    def _join(self, request: pb.JoinRequest, context: grpc.ServicerContext) -> pb.JoinResponse:
-        try:
-            ask = _join_ask(request)
-        except RaftGossipError as error:
-            abort(context, error)
-        answer = self._ask(context, self._service.join(ask))
-        response = pb.JoinResponse(cluster_id=answer.cluster_id, leader=answer.leader or 0)
-        for node_id, address in answer.peers:
-            response.peers.add(node_id=node_id, host=address.host, port=address.port)
-        if answer.specification is not None:
-            response.specification.CopyFrom(specification_to_proto(answer.specification))
-        return response
+    def _join(self, request: pb.JoinRequest, context: grpc.ServicerContext, caller: Caller) -> pb.JoinResponse:
+        may_vouch = request.forwarded and self._may_vouch(caller)
+        ask = join_ask_from_proto(request, caller, may_vouch)
+        return join_answer_to_proto(self._ask(context, self._service.join(ask)))
 
-    def _leave(self, request: pb.LeaveRequest, context: grpc.ServicerContext) -> pb.LeaveResponse:
+    def _may_vouch(self, caller: Caller) -> bool:
+        try:
+            self._service.check_member(caller)
+        except PermissionDenied:
+            return False
+        return self._guard.is_in_roster(caller)
+
+    def _leave(self, request: pb.LeaveRequest, context: grpc.ServicerContext, caller: Caller) -> pb.LeaveResponse:
         if request.cluster_id and request.cluster_id != self.cluster_id:
-            self._check_cluster(context, request.cluster_id)
-        if not _is_local(context.peer()):
-            abort(context, PermissionDenied("rule leave-is-local: run `raftgossip leave` on the node's own machine"))
+            self._check_cluster(request.cluster_id)
+        if self._credentials is not None:
+            node_id = self._credentials.current().identity.node_id or 0
+            require_own_node(caller, node_id, f"make node {node_id} leave")
+        elif not _is_local(context.peer()):
+            raise PermissionDenied("rule leave-is-local: run `raftgossip leave` on the node's own machine")
         return pb.LeaveResponse(message=self._ask(context, self._service.leave()))
 
-    def _epochs(self, request: pb.FetchEpochsRequest, context: grpc.ServicerContext) -> pb.FetchEpochsResponse:
+    def _epochs(
+        self, request: pb.FetchEpochsRequest, context: grpc.ServicerContext, _: Caller
+    ) -> pb.FetchEpochsResponse:
         if request.linearizable:
             self._ask(context, self._service.catch_up_for_read())
         limit = min(request.limit or EPOCHS_LIMIT, EPOCHS_LIMIT)
@@ -222,25 +242,21 @@ class PeerServer:
             epochs=[record_to_proto(record) for record in records], last_epoch=status.last_closed_epoch
         )
 
-    def _status(self, request: pb.StatusRequest, context: grpc.ServicerContext) -> pb.StatusResponse:
+    def _status(self, request: pb.StatusRequest, context: grpc.ServicerContext, _: Caller) -> pb.StatusResponse:
         if request.linearizable:
             self._ask(context, self._service.catch_up_for_read())
-        return _status_to_proto(self._ask(context, self._service.status()))
+        return status_to_proto(self._ask(context, self._service.status()))
 
-    def _log(self, request: pb.FetchLogRequest, context: grpc.ServicerContext) -> pb.FetchLogResponse:
+    def _log(self, request: pb.FetchLogRequest, context: grpc.ServicerContext, _: Caller) -> pb.FetchLogResponse:
         limit = min(request.limit or LOG_LIMIT, LOG_LIMIT)
-        return _log_to_proto(self._ask(context, self._service.log(request.first_index, limit)))
+        return log_to_proto(self._ask(context, self._service.log(request.first_index, limit)))
 
     def _change_members(
-        self, request: pb.ChangeMembersRequest, context: grpc.ServicerContext
+        self, request: pb.ChangeMembersRequest, context: grpc.ServicerContext, _: Caller
     ) -> pb.ChangeMembersResponse:
         if request.cluster_id:
-            self._check_cluster(context, request.cluster_id)
-        try:
-            change = self._change_asked(request)
-        except RaftGossipError as error:
-            abort(context, error)
-        return pb.ChangeMembersResponse(message=self._ask(context, change))
+            self._check_cluster(request.cluster_id)
+        return pb.ChangeMembersResponse(message=self._ask(context, self._change_asked(request)))
 
     def _change_asked(self, request: pb.ChangeMembersRequest) -> Coroutine[object, object, str]:
         try:
@@ -257,131 +273,43 @@ class PeerServer:
         raise WireError(f"the action {request.action!r} is none of add, remove and promote")
 
     def _transfer_leadership(
-        self, request: pb.TransferLeadershipRequest, context: grpc.ServicerContext
+        self, request: pb.TransferLeadershipRequest, context: grpc.ServicerContext, _: Caller
     ) -> pb.TransferLeadershipResponse:
         if request.cluster_id:
-            self._check_cluster(context, request.cluster_id)
+            self._check_cluster(request.cluster_id)
         answer = self._ask(context, self._service.transfer_leadership(NodeId(request.target) or None))
         return pb.TransferLeadershipResponse(leader=answer.leader, term=answer.term)
 
-    def _fetch_model(self, request: pb.FetchModelRequest, context: grpc.ServicerContext) -> Iterator[pb.ModelChunk]:
-        self._check_cluster(context, request.cluster_id)
-        try:
-            data = self._service.model(request.digest).data.cast("B")
-            if request.offset > len(data):
-                raise WireError(f"the offset {request.offset} is beyond the model's {len(data)} bytes")
-        except RaftGossipError as error:
-            abort(context, error)
+    def _publish_revocations(
+        self, request: pb.PublishRevocationsRequest, context: grpc.ServicerContext, _: Caller
+    ) -> pb.PublishRevocationsResponse:
+        if self._credentials is None or self._add_revocations is None:
+            raise CommandRefused("this node runs without certificates: there is nothing to revoke")
+        if len(request.revocation_list) > MAX_REVOCATION_BYTES:
+            raise WireError(f"a revocation list may have {MAX_REVOCATION_BYTES} bytes")
+        is_new = self._add_revocations(request.revocation_list)
+        if is_new:
+            try:
+                self._credentials.refresh()
+            except ConfigError:
+                pass  # another of its files is wrong, which whoever refreshes regularly tells
+        message = "taken over" if is_new else "known already"
+        if not request.forwarded and self._pass_on_revocations is not None:
+            number = self._ask(context, self._pass_on_revocations(request.revocation_list))
+            message += f"; passed on to {number} other nodes"
+        return pb.PublishRevocationsResponse(message=message)
+
+    def _fetch_model(
+        self, request: pb.FetchModelRequest, context: grpc.ServicerContext, _: Caller
+    ) -> Generator[pb.ModelChunk, None, None]:
+        self._check_cluster(request.cluster_id)
+        data = self._service.model(request.digest).data.cast("B")
+        if request.offset > len(data):
+            raise WireError(f"the offset {request.offset} is beyond the model's {len(data)} bytes")
         for offset in range(request.offset, len(data), MODEL_CHUNK_BYTES):
             chunk = bytes(data[offset : offset + MODEL_CHUNK_BYTES])
             yield pb.ModelChunk(offset=offset, total_bytes=len(data), data=chunk)
 
 
-def _decoding(
-    message: Callable[[], Request], handler: Callable[[Request, grpc.ServicerContext], Answer]
-) -> Callable[[bytes, grpc.ServicerContext], Answer]:
-    """Decode inside the handler, where a malformed message can be answered with INVALID_ARGUMENT."""
-
-    def decode_and_handle(data: bytes, context: grpc.ServicerContext) -> Answer:
-        request = message()
-        try:
-            request.ParseFromString(data)  # type: ignore[attr-defined] # every protobuf message has it
-        except Exception as error:  # noqa: BLE001 - protobuf's DecodeError differs between its backends
-            abort(context, WireError(f"the request is not a {message.__name__}: {type(error).__name__}"))
-        try:
-            return handler(request, context)
-        except Exception:
-            _blame_ourselves(context)
-            raise
-
-    return decode_and_handle
-
-
-def _blame_ourselves(context: grpc.ServicerContext) -> None:
-    """A handler raised: unless it aborted the call itself, that is a bug of ours, which gRPC would call UNKNOWN."""
-    if context.code() is None:  # type: ignore[attr-defined] # missing in the stubs
-        context.set_code(grpc.StatusCode.INTERNAL)
-        context.set_details("this node failed while it answered; its log says why")
-
-
 def _is_local(peer: str) -> bool:
     return peer.startswith(("unix:", "ipv4:127.", "ipv6:[::1]", "ipv6:%5B::1%5D"))
-
-
-def _join_ask(request: pb.JoinRequest) -> JoinAsk:
-    try:
-        return JoinAsk(
-            node_id=parse_node_id(request.node_id),
-            address=Address(request.host, request.port),
-            incarnation=Incarnation(request.incarnation),
-            owner=request.owner,
-            schema_digest=request.schema_digest,
-            task=request.task,
-            cluster_id=request.cluster_id,
-            metadata=tuple(sorted(request.metadata.items())),
-            forwarded=request.forwarded,
-        )
-    except ConfigError as error:
-        raise WireError(str(error)) from None
-
-
-def _status_to_proto(view: StatusView) -> pb.StatusResponse:
-    opened: OpenEpochState | None = view.open_epoch
-    response = pb.StatusResponse(
-        cluster_id=view.cluster_id,
-        node_id=view.node_id,
-        role=view.role,
-        term=view.term,
-        leader=view.leader or 0,
-        commit_index=view.commit_index,
-        applied_index=view.applied_index,
-        last_index=view.last_index,
-        open_epoch=opened.epoch if opened else 0,
-        open_attempt=opened.attempt if opened else 0,
-        open_participants=opened.participants if opened else (),
-        last_closed_epoch=view.last_closed_epoch,
-        model_digest=view.model_digest,
-        version=__version__,
-        phase=view.phase,
-        message=view.message,
-        uptime_ms=view.uptime_ms,
-        run_finished=view.run_finished,
-        first_index=view.first_index,
-        snapshot_index=view.snapshot_index,
-        outgoing=view.outgoing,
-        metrics=[pb.Metric(name=name, value=value) for name, value in view.metrics],
-    )
-    if view.specification is not None:
-        response.specification.CopyFrom(specification_to_proto(view.specification))
-    for row in view.peers:
-        response.peers.add(
-            node_id=row.node_id,
-            host=row.address.host,
-            port=row.address.port,
-            role=row.role,
-            responsive=row.responsive,
-            match_index=row.match_index,
-            incarnation=row.incarnation,
-            metadata=dict(row.metadata),
-            flow=row.flow,
-        )
-    return response
-
-
-def _log_to_proto(view: LogView) -> pb.FetchLogResponse:
-    response = pb.FetchLogResponse(
-        first_index=view.first_index,
-        last_index=view.last_index,
-        commit_index=view.commit_index,
-        applied_index=view.applied_index,
-    )
-    for row in view.rows:
-        response.entries.add(
-            index=row.index,
-            term=row.term,
-            kind=row.kind,
-            data_bytes=row.data_bytes,
-            applied_at_ms=row.applied_at_ms,
-            summary=row.summary,
-        )
-    return response

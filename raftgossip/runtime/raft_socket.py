@@ -8,6 +8,9 @@ The gRPC stream comes first all the same: whoever opens it learns from its initi
 and with which token this node takes frames, and may then dial there. Who cannot reach that port stays with the stream.
 A connection begins with the token, which is new for each life of a node; then come frames, each with its length in
 four bytes in front. Nothing is sent back on it: answers are messages, and go where the other node listens.
+
+With certificates all of this happens inside mutual TLS: the caller is judged as on the gRPC stream, at first and again
+every few seconds, and brings messages of its own node alone.
 """
 
 from __future__ import annotations
@@ -21,8 +24,11 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from raftgossip.core.raft.message import Message
-from raftgossip.errors import TransportError, WireError
+from raftgossip.errors import PermissionDenied, RaftGossipError, TransportError, Unauthenticated, WireError
 from raftgossip.ids import Address
+from raftgossip.runtime.guard import Guard, check_senders
+from raftgossip.runtime.socket_tls import SocketTls, address_of, certificate_of
+from raftgossip.trust.callers import Caller
 from raftgossip.wire.raft_codec import frame_from_bytes
 
 OFFER_KEY = "raft-socket"
@@ -35,6 +41,12 @@ MAX_STRANGERS = 64
 """Connections that have not shown the token yet; one more, and the oldest is closed."""
 MAX_NEIGHBOURS = 512
 """Connections that have; the same."""
+METHOD = "/PeerService/Raft"
+"""What a caller must be allowed to call, here as there."""
+HANDSHAKE_TIMEOUT_S = 3.0
+"""For the TLS handshake of a stranger."""
+CHECK_S = 5.0
+"""How often callers are judged again."""
 DIAL_TIMEOUT_S = 1.0
 BUFFER_BYTES = 24 << 20
 """What may wait for a neighbour that does not read; messages beyond it are dropped, which Raft tolerates. More than a
@@ -48,10 +60,21 @@ Deliver = Callable[[Sequence[Message]], None]
 class RaftSockets:
     """Where neighbours bring Raft frames to. `offer` and `run` belong to the event loop's thread."""
 
-    def __init__(self, deliver: Deliver, is_our_cluster: Callable[[str], bool]) -> None:
-        """`deliver` is called on the event loop."""
+    def __init__(
+        self,
+        deliver: Deliver,
+        is_our_cluster: Callable[[str], bool],
+        guard: Guard | None = None,
+        check_s: float = CHECK_S,
+    ) -> None:
+        """`deliver` is called on the event loop. `guard` judges callers every `check_s` seconds; without one, or if it
+        has no credentials, the sockets are open to whoever has the token."""
         self._deliver = deliver
         self._is_our_cluster = is_our_cluster
+        self._guard = guard if guard is not None and guard.credentials is not None else None
+        self._tls = SocketTls(guard.credentials) if guard is not None and guard.credentials is not None else None
+        self._check_s = check_s
+        self._group: asyncio.TaskGroup | None = None
         self._token = secrets.token_bytes(TOKEN_BYTES)
         self._strangers: deque[_Incoming] = deque()
         self._neighbours: dict[_Incoming, None] = {}
@@ -62,21 +85,65 @@ class RaftSockets:
     async def run(self, host: str) -> None:
         """Serve at a free port of `host` until cancelled; then all connections are closed."""
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: _Incoming(self), host, 0)
-        self.offer = f"{server.sockets[0].getsockname()[1]} {self._token.hex()}"
         try:
-            async with server:
-                await server.serve_forever()
+            async with asyncio.TaskGroup() as self._group:
+                server = await loop.create_server(lambda: _Incoming(self), host, 0)
+                self.offer = f"{server.sockets[0].getsockname()[1]} {self._token.hex()}"
+                if self._guard is not None:
+                    self._group.create_task(self._judge_again(self._guard), name="judge-sockets")
+                async with server:
+                    await server.serve_forever()
         finally:
             self.offer = ""
             for connection in (*self._strangers, *self._neighbours):
                 connection.close()
 
-    def admit(self, connection: _Incoming) -> None:
-        """Somebody came; whether it is a neighbour will show."""
+    async def _judge_again(self, guard: Guard) -> None:
+        """Close the connections of those who may not call any more."""
+        while True:
+            await asyncio.sleep(self._check_s)
+            for connection in (*self._strangers, *self._neighbours):
+                if connection.certificate:
+                    try:
+                        self._judge(guard, connection.certificate, connection.address)
+                    except (Unauthenticated, PermissionDenied):
+                        connection.close()
+
+    def _judge(self, guard: Guard, certificate: bytes, address: str) -> Caller:
+        caller = guard.identify(certificate, address)
+        guard.admit(caller, METHOD)
+        return caller
+
+    async def _secure(self, connection: _Incoming, raw: asyncio.Transport, tls: SocketTls, guard: Guard) -> None:
+        """The TLS handshake, and who it is with; a connection where that fails is closed."""
+        loop = asyncio.get_running_loop()
+        try:
+            transport = await loop.start_tls(
+                raw,
+                connection,
+                tls.server_context(),
+                server_side=True,
+                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
+            )
+            if transport is None:  # it was closed meanwhile
+                raise TransportError("the connection ended in its handshake")
+            certificate, address = certificate_of(transport), address_of(raw)
+            connection.secure(transport, certificate, address, self._judge(guard, certificate, address))
+        except (OSError, RaftGossipError):
+            self.forget(connection)
+            raw.abort()
+
+    def admit(self, connection: _Incoming, transport: asyncio.Transport) -> bool:
+        """Somebody came; whether it is a neighbour will show. False: not before the handshake that begins now."""
         self._strangers.append(connection)
         if len(self._strangers) > MAX_STRANGERS:
             self._strangers.popleft().close()
+        if self._tls is None or self._guard is None:
+            return True
+        assert self._group is not None
+        transport.pause_reading()  # the handshake's first bytes are not this protocol's
+        self._group.create_task(self._secure(connection, transport, self._tls, self._guard), name="handshake")
+        return False
 
     def greet(self, connection: _Incoming, token: bytes) -> None:
         """It shows a token.
@@ -97,15 +164,17 @@ class RaftSockets:
         if connection in self._strangers:
             self._strangers.remove(connection)
 
-    def take(self, frame: bytes) -> None:
+    def take(self, frame: bytes, caller: Caller) -> None:
         """A neighbour brought a frame.
 
         Raises:
             WireError: it is none, or of another cluster.
+            PermissionDenied: a message in it says that another node sent it.
         """
         cluster_id, messages = frame_from_bytes(frame)
         if not self._is_our_cluster(cluster_id):
             raise WireError(f"a Raft frame of the cluster {cluster_id!r}")
+        check_senders(caller, messages)
         self._deliver(messages)
 
 
@@ -116,12 +185,23 @@ class _Incoming(asyncio.Protocol):
         self._sockets = sockets
         self._transport: asyncio.Transport | None = None
         self._unread = bytearray()
+        self._is_secure = False
         self._is_greeted = False
+        self._caller = Caller(None)
+        self.certificate = b""
+        """PEM; empty: without TLS, or before its handshake."""
+        self.address = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         _keep_alive(transport)
-        self._sockets.admit(self)
+        self._is_secure = self._sockets.admit(self, self._transport)
+
+    def secure(self, transport: asyncio.Transport, certificate: bytes, address: str, caller: Caller) -> None:
+        """The handshake is done; what came right behind it is read now."""
+        self._transport, self._caller, self._is_secure = transport, caller, True
+        self.certificate, self.address = certificate, address
+        self.data_received(b"")
 
     def connection_lost(self, _: Exception | None) -> None:
         self._sockets.forget(self)
@@ -132,10 +212,12 @@ class _Incoming(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._unread += data
+        if not self._is_secure:
+            return
         try:
             if self._is_greeted or self._greet():
                 self._take_frames()
-        except WireError:
+        except (WireError, PermissionDenied):
             self.close()
 
     def _greet(self) -> bool:
@@ -157,7 +239,7 @@ class _Incoming(asyncio.Protocol):
             if len(unread) - begin < num_bytes:
                 break
             start = begin + num_bytes
-            self._sockets.take(bytes(unread[begin:start]))
+            self._sockets.take(bytes(unread[begin:start]), self._caller)
         del unread[:start]
 
 
@@ -224,11 +306,18 @@ class OutgoingSocket(asyncio.Protocol):
             self._transport.abort()
 
 
-async def dial(address: Address, offer: str) -> OutgoingSocket:
-    """Connect to a node that made this offer on its Raft stream.
+async def dial(
+    address: Address,
+    offer: str,
+    tls: SocketTls | None = None,
+    server_name: str = "",
+    verify: Callable[[bytes], object] | None = None,
+) -> OutgoingSocket:
+    """Connect to a node that made this offer on its Raft stream. With `tls`, `server_name` must be found there, and
+    `verify` is given the certificate and may raise.
 
     Raises:
-        TransportError: the offer makes no sense, or nobody can be reached there in time.
+        TransportError: the offer makes no sense, or nobody can be reached there in time, or it is somebody else.
     """
     port_text, _, token_text = offer.partition(" ")
     try:
@@ -238,9 +327,21 @@ async def dial(address: Address, offer: str) -> OutgoingSocket:
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(DIAL_TIMEOUT_S):
-            transport, connection = await loop.create_connection(OutgoingSocket, address.host, port)
+            transport, connection = await loop.create_connection(
+                OutgoingSocket,
+                address.host,
+                port,
+                ssl=tls.client_context() if tls is not None else None,
+                server_hostname=server_name if tls is not None else None,
+            )
     except (OSError, OverflowError, TimeoutError) as error:
         raise TransportError(f"nobody takes Raft frames at port {port} of {address.host}: {error}") from None
+    if verify is not None:
+        try:
+            verify(certificate_of(transport))
+        except RaftGossipError as error:
+            connection.close()
+            raise TransportError(f"whoever takes Raft frames at port {port} of {address.host}: {error}") from None
     transport.write(token)
     return connection
 

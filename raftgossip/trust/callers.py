@@ -66,18 +66,24 @@ class Callers:
 
     def _checked(self, pem: bytes, host: str) -> Caller:
         assert self._credentials is not None
-        certificate = self._known.get(pem)
-        if certificate is None:
-            if not pem:
-                raise Unauthenticated("no certificate was shown on this connection")
-            certificate = read_certificate(pem)
-            self._known[pem] = certificate
-            if len(self._known) > MAX_REMEMBERED:
-                self._known.popitem(last=False)
+        try:
+            self._known.move_to_end(pem)
+            certificate = self._known[pem]
+        except KeyError:  # another thread may have dropped it between the two
+            certificate = self._read(pem)
         credentials = self._credentials.current()
         certificate.check(credentials.identity.federation, self._wall_seconds(), SKEW_S)
         credentials.revocations.check(certificate)
         return Caller(certificate.identity, certificate.key_digest, host)
+
+    def _read(self, pem: bytes) -> Certificate:
+        if not pem:
+            raise Unauthenticated("no certificate was shown on this connection")
+        certificate = read_certificate(pem)
+        self._known[pem] = certificate
+        while len(self._known) > MAX_REMEMBERED:
+            self._known.popitem(last=False)
+        return certificate
 
 
 def _host_of(address: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from raftgossip.errors import ConfigError, Unauthenticated
+from raftgossip.trust.certificates import Certificate
 from raftgossip.trust.identity import Identity
 from raftgossip.trust.revocation import Revocations
 
@@ -15,17 +17,37 @@ from raftgossip.trust.revocation import Revocations
 class Credentials:
     """One reading of the files."""
 
-    identity: Identity
-    key_pem: bytes
+    certificate: Certificate
+    key_pem: bytes = field(repr=False)
     chain_pem: bytes
     """The certificate, then the one of its organisation's authority."""
     root_pem: bytes
     key_path: Path
     chain_path: Path
     root_path: Path
-    not_after_s: float
-    """When the certificate expires, seconds since the Unix epoch."""
     revocations: Revocations
+
+    @property
+    def identity(self) -> Identity:
+        """Who it is."""
+        return self.certificate.identity
+
+    @property
+    def not_after_s(self) -> float:
+        """When the certificate expires, seconds since the Unix epoch."""
+        return self.certificate.not_after_s
+
+    def require_valid(self, wall_seconds: float) -> None:
+        """Refuse to start with what everybody else would refuse.
+
+        Raises:
+            ConfigError: the certificate has expired, is not valid yet, or is revoked.
+        """
+        try:
+            self.certificate.check(self.identity.federation, wall_seconds, 0.0)
+            self.revocations.check(self.certificate)
+        except Unauthenticated as error:
+            raise ConfigError(f"{self.chain_path}: {error}") from None
 
 
 class LiveCredentials:

@@ -13,7 +13,8 @@ from raftgossip.errors import ConfigError
 from raftgossip.ids import MAX_NODE_ID, NodeId
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-MAX_FEDERATION_CHARACTERS = 120
+MAX_FEDERATION_CHARACTERS = 64
+"""The common name of the root's certificate, which holds no more; and a server name of four parts stays one in DNS."""
 
 
 class Role(StrEnum):
@@ -57,12 +58,21 @@ class Identity:
         Raises:
             ConfigError: the text is no such name.
         """
+        return cls.of_uri(uri, Role.PEER)
+
+    @classmethod
+    def of_uri(cls, uri: str, role: Role) -> Identity:
+        """The holder of this role that a SPIFFE URI names.
+
+        Raises:
+            ConfigError: the text is no such name.
+        """
         scheme, _, path = uri.partition("://")
         federation, _, rest = path.partition("/")
         organisation, _, name = rest.partition("/")
         if scheme != "spiffe":
-            raise ConfigError(f"{uri!r} is no SPIFFE name, spiffe://federation/organisation/name")
-        return cls(federation, organisation, Role.PEER, name)
+            raise ConfigError(f"{uri[:80]!r} is no SPIFFE name, spiffe://federation/organisation/name")
+        return cls(federation, organisation, role, name)
 
     @property
     def uri(self) -> str:

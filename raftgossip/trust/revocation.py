@@ -6,8 +6,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+
 from raftgossip.errors import Unauthenticated
-from raftgossip.trust.certificates import Certificate
+from raftgossip.trust.certificates import UNREADABLE, Certificate, organisation_of, p256_key_of
+
+MAX_LIST_BYTES = 512 << 10
+"""Of a list in PEM, about 9,000 certificates; it travels in one message. What has expired is dropped from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationList:
+    """An organisation's list, verified up to the federation's root."""
+
+    organisation: str
+    number: int
+    """Grows with every list that the organisation makes; the highest counts."""
+    since_s: Mapping[int, float]
+    """Serial -> when it was revoked, seconds since the Unix epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +40,50 @@ class Revocations:
         Raises:
             Unauthenticated: names the certificate.
         """
-        if certificate.serial in self.serials.get(certificate.identity.organisation, ()):
+        if self.has(certificate):
             raise Unauthenticated(
-                f"the certificate {certificate.serial:x} of {certificate.identity.uri} is revoked; ask its organisation for a new one"
+                f"the certificate {certificate.serial:x} of {certificate.identity.uri} is revoked; "
+                "ask its organisation for a new one"
             )
+
+    def has(self, certificate: Certificate) -> bool:
+        """Whether it is revoked."""
+        return certificate.serial in self.serials.get(certificate.identity.organisation, ())
+
+    def with_list(self, newest: RevocationList) -> Revocations:
+        """These and that list, if its number is higher than that of the one that is known; else these as they are."""
+        organisation = newest.organisation
+        if newest.number <= self.numbers.get(organisation, -1):
+            return self
+        return Revocations(
+            MappingProxyType({**self.numbers, organisation: newest.number}),
+            MappingProxyType({**self.serials, organisation: frozenset(newest.since_s)}),
+        )
+
+
+def read_revocation_list(pem: bytes, root: x509.Certificate) -> RevocationList:
+    """Verify a list: signed by the authority whose certificate is behind it, which the root certifies.
+
+    Raises:
+        Unauthenticated: it is not, or it is no whole list of an organisation with a number.
+    """
+    if len(pem) > MAX_LIST_BYTES:
+        raise Unauthenticated(f"a revocation list of {len(pem)} bytes; at most {MAX_LIST_BYTES} are read")
+    try:
+        found = x509.load_pem_x509_crl(pem)
+        authorities = x509.load_pem_x509_certificates(pem)
+        organisation = organisation_of(authorities[0], root)
+        if len(authorities) != 1 or found.issuer != authorities[0].subject:
+            raise ValueError
+        if not found.is_signature_valid(p256_key_of(authorities[0])):
+            raise InvalidSignature
+        number = found.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+        # What else may stand there (a delta, a part of the reasons) would make it less than the whole list.
+        if any(extension.critical for extension in found.extensions):
+            raise ValueError
+        since_s = {entry.serial_number: entry.revocation_date_utc.timestamp() for entry in found}
+    except (InvalidSignature, *UNREADABLE):
+        raise Unauthenticated(
+            "it is no revocation list, with its authority's certificate behind it, that this authority has signed"
+        ) from None
+    return RevocationList(organisation, number, MappingProxyType(since_s))

@@ -74,6 +74,8 @@ def command_to_proto(command: Command) -> pb.Command:
                     incarnation=command.incarnation,
                     metadata=dict(command.metadata),
                     owner=command.owner,
+                    token_id=command.token_id,
+                    token_expires_s=command.token_expires_s,
                 )
             )
         case RemovePeer():
@@ -134,6 +136,8 @@ def command_from_proto(encoded: pb.Command) -> Command:
                 Incarnation(peer.incarnation),
                 tuple(sorted(peer.metadata.items())),
                 peer.owner,
+                peer.token_id,
+                peer.token_expires_s,
             )
         case "remove_peer":
             return RemovePeer(NodeId(encoded.remove_peer.node_id))
@@ -219,6 +223,7 @@ def specification_to_proto(spec: RunSpec) -> pb.RunSpecification:
         max_attempts=spec.max_attempts,
         schema_digest=spec.schema_digest,
         num_elements=spec.num_elements,
+        requires_token=spec.requires_token,
     )
 
 
@@ -242,6 +247,7 @@ def specification_from_proto(encoded: pb.RunSpecification) -> RunSpec:
         max_attempts=encoded.max_attempts,
         schema_digest=encoded.schema_digest,
         num_elements=encoded.num_elements,
+        requires_token=encoded.requires_token,
     )
 
 

@@ -14,7 +14,7 @@ from itertools import repeat
 from google.protobuf.message import DecodeError
 
 from raftgossip.core.epoch.command import EpochRecord, OpenEpochState, RosterEntry
-from raftgossip.core.epoch.ledger import Applied, LedgerState
+from raftgossip.core.epoch.ledger import MAX_USED_TOKENS, Applied, LedgerState
 from raftgossip.core.replica import ReplicaState
 from raftgossip.core.sessions import MAX_REMEMBERED, MAX_SESSIONS, SessionState
 from raftgossip.errors import ConfigError, WireError
@@ -30,8 +30,9 @@ from raftgossip.wire.ledger_codec import (
 )
 from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
 
-VERSION = 1
-"""Of the format. A step makes older nodes refuse a newer one's snapshots, so a cluster is updated before it is used."""
+VERSION = 2
+"""Of the format. A step makes older nodes refuse a newer one's snapshots, so a cluster is updated before it is used: a
+state without anything new has the bytes of the oldest version that can hold it. Version 2 brought join tokens."""
 
 
 def snapshot_to_bytes(state: ReplicaState, known: Sequence[bytes] = ()) -> bytes:
@@ -39,7 +40,7 @@ def snapshot_to_bytes(state: ReplicaState, known: Sequence[bytes] = ()) -> bytes
     ledger = state.ledger
     num_known = min(len(known), len(ledger.records))
     head = pb.LedgerSnapshot(
-        version=VERSION,
+        version=_least_version(ledger),
         applied_index=ledger.applied_index,
         initial_digest=ledger.initial_digest,
         roster=map(_peer_to_proto, ledger.roster),
@@ -49,7 +50,10 @@ def snapshot_to_bytes(state: ReplicaState, known: Sequence[bytes] = ()) -> bytes
         head.specification.MergeFrom(specification_to_proto(ledger.specification))
     if ledger.open_epoch is not None:
         head.open_epoch.MergeFrom(_open_epoch_to_proto(ledger.open_epoch))
-    tail = pb.LedgerSnapshot(sessions=map(_session_to_proto, state.sessions))
+    tail = pb.LedgerSnapshot(
+        sessions=map(_session_to_proto, state.sessions),
+        used_tokens=[pb.UsedToken(token_id=each, expires_s=expires_s) for each, expires_s in ledger.used_tokens],
+    )
     # Protobuf's encoding of a message is that of its fields, one behind the other.
     records = [*known[:num_known], *map(record_to_part, ledger.records[num_known:])]
     return b"".join([head.SerializeToString(deterministic=True), *records, tail.SerializeToString(deterministic=True)])
@@ -63,8 +67,8 @@ def snapshot_from_bytes(data: bytes) -> ReplicaState:
     """
     try:
         encoded = pb.LedgerSnapshot.FromString(data)
-        if encoded.version != VERSION:
-            raise WireError(f"a snapshot of version {encoded.version}; this program reads version {VERSION}")
+        if not 1 <= encoded.version <= VERSION:
+            raise WireError(f"a snapshot of version {encoded.version}; this program reads versions up to {VERSION}")
         ledger = LedgerState(
             specification=specification_from_proto(encoded.specification)
             if encoded.HasField("specification")
@@ -75,15 +79,23 @@ def snapshot_from_bytes(data: bytes) -> ReplicaState:
             open_epoch=_open_epoch_from_proto(encoded.open_epoch) if encoded.HasField("open_epoch") else None,
             records=tuple(map(_record_from_bytes, encoded.records)),
             applied_index=encoded.applied_index,
+            used_tokens=tuple([(each.token_id, each.expires_s) for each in encoded.used_tokens]),
         )
         state = ReplicaState(ledger, tuple(map(_session_from_proto, encoded.sessions)))
     except DecodeError:
         raise WireError("the bytes are not a LedgerSnapshot, or one of its records is none") from None
     except ConfigError as error:
         raise WireError(f"a snapshot: {error}") from None
+    if encoded.version < _least_version(ledger):
+        raise WireError(f"a snapshot of version {encoded.version} with join tokens, which that version does not know")
     _check_ledger(ledger)
     _check_sessions(state.sessions)
     return state
+
+
+def _least_version(ledger: LedgerState) -> int:
+    requires_token = ledger.specification is not None and ledger.specification.requires_token
+    return 2 if requires_token or ledger.used_tokens else 1
 
 
 def record_to_part(record: EpochRecord) -> bytes:
@@ -193,6 +205,9 @@ def _check_ledger(ledger: LedgerState) -> None:
     opened = ledger.open_epoch
     if opened is not None and (opened.epoch != num_records + 1 or ledger.specification is None):
         raise WireError(f"epoch {opened.epoch} of a snapshot is open after {num_records} have ended, or without a run")
+    tokens = [token_id for token_id, _ in ledger.used_tokens]
+    if not _are_different(tokens) or "" in tokens or len(tokens) > MAX_USED_TOKENS:
+        raise WireError("the used join tokens of a snapshot have no names or the same ones, or are too many")
 
 
 def _check_sessions(sessions: Sequence[SessionState[Applied]]) -> None:

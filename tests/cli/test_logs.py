@@ -88,7 +88,7 @@ def test_following_shows_each_entry_once_and_only_when_it_is_applied(
     peer: CannedPeer, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(raftgossip.cli.operator, "REFRESH_S", 0)
-    with peer_at(address) as client:
+    with peer_at(address, None) as client:
         followed = follow_log(client, 6)
         assert [entry["index"] for entry in islice(followed, 3)] == [6, 7, 8]
         peer.log_indices, peer.applied_index = range(1, 13), 11

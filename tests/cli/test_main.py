@@ -87,7 +87,7 @@ def test_wrong_use_is_one_line_and_code_2(command: Command, arguments: tuple[str
 def test_each_kind_of_error_has_its_exit_code(
     command: Command, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
 ) -> None:
-    def fail(_: str) -> None:
+    def fail(*_: object) -> None:
         raise error
 
     monkeypatch.setattr(raftgossip.cli.operator, "ask_roster", fail)
@@ -104,7 +104,7 @@ def test_each_kind_of_error_has_its_exit_code(
 def test_debug_shows_the_traceback(
     command: Command, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
 ) -> None:
-    def fail(_: str) -> None:
+    def fail(*_: object) -> None:
         raise StorageError("damaged")
 
     monkeypatch.setattr(raftgossip.cli.operator, "ask_roster", fail)
@@ -115,7 +115,7 @@ def test_debug_shows_the_traceback(
 
 
 def test_an_error_of_many_lines_becomes_one(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: str) -> None:
+    def fail(*_: object) -> None:
         raise StorageError("first\n  second")
 
     monkeypatch.setattr(raftgossip.cli.operator, "ask_roster", fail)

@@ -43,6 +43,16 @@ def test_print_config_for_people_has_value_and_origin(command: Command) -> None:
     assert rows["num_epochs"].split() == ["50", "default"]
 
 
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_print_config_does_not_show_the_join_token(
+    command: Command, monkeypatch: pytest.MonkeyPatch, form: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("RAFTGOSSIP_JOIN_TOKEN", "v1.geheim.b.c")
+    outcome = command("node", "--keys", "k", "--discover", "dns:peers:7001", "--print-config", *form)
+    assert "geheim" not in outcome.out + outcome.err and "(hidden)" in outcome.out
+    assert "RAFTGOSSIP_JOIN_TOKEN" in outcome.out and "dns:peers:7001" in outcome.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -50,7 +60,7 @@ def test_print_config_for_people_has_value_and_origin(command: Command) -> None:
         (("--task", "digitz", "--node-id", "1", "--found"), "did you mean 'digits'"),
         (("--task", "none.py:Task", "--node-id", "1", "--found"), "none.py does not exist"),
         (("--task", "digits"), "give --node-id"),
-        (("--task", "digits", "--node-id", "1"), "--gateway or --peer, or --found"),
+        (("--task", "digits", "--node-id", "1"), "--gateway, --peer or --discover, or --found"),
         (("--task", "digits", "--node-id", "0"), "node_id is 0"),
         (("--task", "digits", "--epochs", "-1"), "num_epochs is -1"),
         (("--task", "digits", "--peer", "host"), "peers: the address 'host' has no port"),

@@ -69,6 +69,12 @@ def test_every_field_has_a_rule_and_a_docstring_after_it() -> None:
         ({"epoch": {"promote_after": 1_000}}, "did you mean promote_after_ms"),
         ({"found": True, "expect": 3, "gateway": "a"}, "found and expect"),
         ({"expect": 3, "peers": "a:1"}, "expect needs a gateway"),
+        ({"gateway": "dns:"}, "gateway is 'dns:'; it must be an address, host:port, or a source of addresses"),
+        ({"discover": "a:1"}, "discover is 'a:1'; it must be a source of addresses: dns:NAME:PORT, srv:NAME"),
+        ({"discover": ["file:"]}, "discover is"),
+        ({"insecure": True, "join_token": "v1.a.b.c"}, "insecure excludes join tokens"),
+        ({"insecure": True, "require_token": True}, "insecure excludes join tokens"),
+        ({"require_token": 1}, "require_token is 1; it must be true or false"),
         ({"zzz": 3}, "known are advertise, algorithm"),
     ],
 )
@@ -77,6 +83,19 @@ def test_a_wrong_keyword_is_named_with_what_is_allowed(settings: dict[str, objec
         make_config("T", **settings)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["v1.geheim.x y", "v1.geheim\n.x", "v1.geheim" + "x" * 8_200, ["v1.geheim"]])
+def test_a_join_token_stands_in_no_message_about_it(value: object) -> None:
+    with pytest.raises(ConfigError, match="join_token is .hidden.; it must be the one line that") as caught:
+        make_config("T", join_token=value)
+    assert "geheim" not in str(caught.value)
+
+
+def test_a_join_token_is_not_shown_with_the_other_settings() -> None:
+    config = make_config("T", join_token="v1.geheim.b.c")
+    assert config.join_token == "v1.geheim.b.c"
+    assert "geheim" not in repr(config)
 
 
 def test_a_config_that_was_built_directly_is_checked_too() -> None:
@@ -156,6 +175,11 @@ def test_an_unreadable_file_is_a_config_error(tmp_path: Path) -> None:
         ("metadata", "site=Basel, room=3", {"site": "Basel", "room": "3"}),
         ("raft", "heartbeat_ms=50,election_min_ms=300", RaftConfig(heartbeat_ms=50, election_min_ms=300)),
         ("data_dir", "x", Path("x")),
+        ("gateway", "a,srv:_gw._tcp.hearts.example", ("a", "srv:_gw._tcp.hearts.example")),
+        ("discover", "file:peers.txt, dns:peers:7001", ("file:peers.txt", "dns:peers:7001")),
+        ("keys", "k", Path("k")),
+        ("insecure", "true", True),
+        ("join_token", " v1.a.b.c\n", "v1.a.b.c"),
     ],
 )
 def test_texts_stand_for_values(key: str, text: str, value: object) -> None:

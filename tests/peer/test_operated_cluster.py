@@ -63,7 +63,7 @@ class Cluster:
 
     async def ask(self, number: int, act: Callable[[OperatorClient], T]) -> T:
         """Ask one peer, which may send the asker on to the leader."""
-        return await asyncio.to_thread(at_leader, self.addresses[number], act)
+        return await asyncio.to_thread(at_leader, self.addresses[number], None, act)
 
     async def ask_only(self, number: int, act: Callable[[OperatorClient], T]) -> T:
         """Ask one peer."""

@@ -16,6 +16,7 @@ from raftgossip.errors import AlreadyExists, CommandRefused, NoQuorum, NotFound,
 from raftgossip.ids import Address, LogIndex, NodeId, Term
 from raftgossip.peer.operations import Operations
 from raftgossip.runtime.service import LeaderAnswer
+from raftgossip.trust.callers import Caller
 from tests.support.operated_node import ME, OperatedNode
 
 TWO, THREE, FOUR = NodeId(2), NodeId(3), NodeId(4)
@@ -49,7 +50,7 @@ def roster(node: OperatedNode) -> list[int]:
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda operations: operations.propose_forwarded(b"e"),
+        lambda operations: operations.propose_forwarded(b"e", Caller(None)),
         lambda operations: operations.add_member(FOUR, ADDRESS),
         lambda operations: operations.remove_member(THREE),
         lambda operations: operations.promote_member(FOUR),

@@ -10,7 +10,9 @@ import pytest
 
 from raftgossip.errors import Busy, DeadlineExceeded, StaleEpoch
 from raftgossip.ids import NodeId
-from raftgossip.runtime.exchange import MAX_WAITING, Cancellation, EdgeOutcome, ExchangeHub
+from raftgossip.runtime.exchange import Cancellation, EdgeOutcome, ExchangeHub
+from raftgossip.runtime.exchange_room import MAX_WAITING
+from raftgossip.trust.callers import Caller
 from tests.support.exchange import (
     NUM_ELEMENTS,
     Make,
@@ -172,7 +174,7 @@ def test_a_neighbour_that_moved_is_dialled_at_its_new_address(make: Make) -> Non
 
 
 def wait_in(hub: ExchangeHub, frames: list[bytes], context: FakeContext) -> list[bytes]:
-    return list(hub.serve(iter(frames), context))  # type: ignore[arg-type]
+    return list(hub.serve(iter(frames), context, Caller(None)))  # type: ignore[arg-type]
 
 
 def test_a_dialler_that_comes_early_waits_for_the_round(make: Make) -> None:

@@ -15,7 +15,8 @@ from raftgossip.core.raft.message import AppendResponse, Message
 from raftgossip.errors import NotFound, NotLeader, TransportError, WireError, WrongCluster
 from raftgossip.errors import PermissionDenied as Denied
 from raftgossip.ids import Address, Incarnation, LogIndex, NodeId, Term
-from raftgossip.runtime.grpc_client import OUTBOX_LIMIT, PeerLinks, ask_to_join
+from raftgossip.runtime.grpc_client import PeerLinks, ask_to_join
+from raftgossip.runtime.grpc_link import OUTBOX_LIMIT
 from raftgossip.runtime.grpc_operator import OperatorClient
 from raftgossip.runtime.service import JoinAsk, ProposeAnswer
 from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb

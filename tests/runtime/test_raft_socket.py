@@ -4,60 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
-from raftgossip.core.raft.message import AppendResponse, Message
+from raftgossip.core.raft.message import AppendResponse
 from raftgossip.errors import TransportError
-from raftgossip.ids import Address, LogIndex, NodeId, Term
+from raftgossip.ids import Address, NodeId
 from raftgossip.runtime import raft_socket
 from raftgossip.runtime.exchange import ExchangeHub
 from raftgossip.runtime.grpc_client import PeerLinks
 from raftgossip.runtime.grpc_server import PeerServer
 from raftgossip.runtime.raft_socket import LENGTH_BYTES, MAX_FRAME_BYTES, TOKEN_BYTES, RaftSockets, dial
-from raftgossip.wire.raft_codec import frames_to_bytes
 from tests.support.fakes import FakePeer
-
-HOST = "127.0.0.1"
-CLUSTER = "c1"
-PATIENCE_S = 10.0
-
-
-def message(sequence: int) -> Message:
-    body = AppendResponse(True, LogIndex(0), LogIndex(0), Term(0), sequence)
-    return Message(NodeId(1), NodeId(2), Term(1), body)
-
-
-def frame(sequence: int, cluster_id: str = CLUSTER) -> bytes:
-    (data,) = frames_to_bytes(cluster_id, (message(sequence),))
-    return data
-
-
-def with_length(data: bytes) -> bytes:
-    return len(data).to_bytes(LENGTH_BYTES) + data
-
-
-class Inbox:
-    """Keeps the sequences of what was delivered."""
-
-    def __init__(self) -> None:
-        self.sequences: list[int] = []
-        self._arrived = asyncio.Event()
-
-    def deliver(self, messages: Sequence[Message]) -> None:
-        for each in messages:
-            assert isinstance(each.body, AppendResponse)
-            self.sequences.append(each.body.sequence)
-        self._arrived.set()
-
-    async def wait_for(self, count: int) -> list[int]:
-        async with asyncio.timeout(PATIENCE_S):
-            while len(self.sequences) < count:
-                self._arrived.clear()
-                await self._arrived.wait()
-        return self.sequences
+from tests.support.raft_frames import CLUSTER, HOST, PATIENCE_S, Inbox, frame, message, running, with_length
 
 
 class Served:
@@ -75,19 +36,6 @@ async def serving() -> AsyncIterator[Served]:
     sockets = RaftSockets(inbox.deliver, lambda cluster_id: cluster_id == CLUSTER)
     async with running(sockets):
         yield Served(sockets, inbox)
-
-
-@asynccontextmanager
-async def running(sockets: RaftSockets) -> AsyncIterator[None]:
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(sockets.run(HOST))
-        try:
-            for _ in range(1000):  # it binds a socket, and waits for nothing
-                if not sockets.offer:
-                    await asyncio.sleep(0)
-            yield
-        finally:
-            task.cancel()
 
 
 async def is_closed(port: int, *parts: bytes) -> bool:

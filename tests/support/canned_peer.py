@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import grpc
 
 from raftgossip.errors import RaftGossipError
+from raftgossip.trust.credentials import LiveCredentials
+from raftgossip.wire.channels import open_port
 from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
 from raftgossip.wire.pb import grpc_comm_manager_pb2_grpc as pb_grpc
 from raftgossip.wire.status import status_of, trailing_metadata_of
@@ -30,6 +32,7 @@ class CannedPeer(pb_grpc.PeerServiceServicer):
         self.errors: list[RaftGossipError] = []
         self.changes: list[pb.ChangeMembersRequest] = []
         self.transfers: list[int] = []
+        self.revocations: list[bytes] = []
         self.num_linearizable = 0
         self.log_indices = range(1, 10)
         self.applied_index = 8
@@ -132,6 +135,13 @@ class CannedPeer(pb_grpc.PeerServiceServicer):
         self.transfers.append(request.target)
         return pb.TransferLeadershipResponse(leader=request.target or 2, term=3)
 
+    def PublishRevocations(  # noqa: N802
+        self, request: pb.PublishRevocationsRequest, context: grpc.ServicerContext
+    ) -> pb.PublishRevocationsResponse:
+        self._come(context)
+        self.revocations.append(request.revocation_list)
+        return pb.PublishRevocationsResponse(message="node 2 took it and told 3 others")
+
     def Leave(self, request: pb.LeaveRequest, context: grpc.ServicerContext) -> pb.LeaveResponse:  # noqa: N802
         if self.refusal:
             context.abort(grpc.StatusCode.UNAVAILABLE, self.refusal)
@@ -139,11 +149,11 @@ class CannedPeer(pb_grpc.PeerServiceServicer):
 
 
 @contextmanager
-def serving(peer: CannedPeer | None) -> Iterator[str]:
-    """Its address. None: a server that knows none of a peer's methods."""
+def serving(peer: CannedPeer | None, credentials: LiveCredentials | None = None) -> Iterator[str]:
+    """Its address. None: a server that knows none of a peer's methods. `credentials`: its own; None: in the open."""
     with ThreadPoolExecutor(2) as threads:
         server = grpc.server(threads)
-        port = server.add_insecure_port("127.0.0.1:0")
+        port = open_port(server, "127.0.0.1:0", credentials)
         if peer is not None:
             pb_grpc.add_PeerServiceServicer_to_server(peer, server)
         server.start()

@@ -17,6 +17,7 @@ import numpy as np
 from raftgossip.ids import Address, NodeId
 from raftgossip.runtime.exchange import Cancellation, Edge, EdgeOutcome, EdgeSink, ExchangeHub, StepWork
 from raftgossip.runtime.grpc_server import PeerServer
+from raftgossip.trust.credentials import LiveCredentials
 from raftgossip.update import FloatVector
 from raftgossip.wire.update_codec import ExchangeHeader, chunks, encode_end
 from tests.support.fakes import FakePeer
@@ -61,11 +62,18 @@ class RecordingSink:
 class ExchangeNode:
     """One node: a hub behind a real server on a port of its own."""
 
-    def __init__(self, node_id: int, addresses: dict[NodeId, Address], max_threads: int = 16) -> None:
+    def __init__(
+        self,
+        node_id: int,
+        addresses: dict[NodeId, Address],
+        max_threads: int = 16,
+        credentials: LiveCredentials | None = None,
+        server_name_of: Callable[[NodeId], str] | None = None,
+    ) -> None:
         self.node_id = NodeId(node_id)
-        self.hub = ExchangeHub(addresses.get, max_threads)
+        self.hub = ExchangeHub(addresses.get, credentials, server_name_of, max_threads)
         self._loop = asyncio.new_event_loop()  # exchanges never use it
-        self._server = PeerServer(FakePeer(), self.hub, self._loop)
+        self._server = PeerServer(FakePeer(), self.hub, self._loop, credentials)
         self.address = Address("127.0.0.1", self._server.start("127.0.0.1", 0))
         addresses[self.node_id] = self.address
         self._threads = ThreadPoolExecutor(4)

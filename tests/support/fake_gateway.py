@@ -11,7 +11,11 @@ from dataclasses import dataclass
 import grpc
 
 from gateway.clock import monotonic_seconds
+from raftgossip.errors import RaftGossipError
+from raftgossip.trust.credentials import LiveCredentials
+from raftgossip.wire.channels import open_port
 from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
+from raftgossip.wire.status import status_of, trailing_metadata_of
 
 CALLS: dict[str, type] = {
     "RegisterNode": pb.RegisterNodeRequest,
@@ -33,12 +37,20 @@ class Call:
     peer: str
     """Address and port of the caller: one for each TCP connection."""
     at_s: float
+    request: bytes
+    identity: str
+    """The SPIFFE name that the caller showed; empty: none."""
+
+
+Answered = bytes | grpc.StatusCode | RaftGossipError
 
 
 class ScriptedGateway:
-    """A bare gRPC server that notes each call; `answer(method, n)` is what the n-th gets: a message or a code."""
+    """A bare gRPC server that notes each call; `answer(method, n)` is what the n-th gets: a message, code or error."""
 
-    def __init__(self, answer: Callable[[str, int], bytes | grpc.StatusCode]) -> None:
+    def __init__(
+        self, answer: Callable[[str, int], Answered], address: str = "127.0.0.1:0", keys: LiveCredentials | None = None
+    ) -> None:
         self.calls: list[Call] = []
         self._answer = answer
         self._arrived = threading.Condition()
@@ -48,7 +60,8 @@ class ScriptedGateway:
             name: grpc.unary_unary_rpc_method_handler(self._handler(name)) for name in CALLS
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("GatewayService", handlers),))
-        self.port = self._server.add_insecure_port("127.0.0.1:0")
+        self.port = open_port(self._server, address, keys)
+        self.address = f"127.0.0.1:{self.port}"
 
     def __enter__(self) -> ScriptedGateway:
         self._server.start()
@@ -65,14 +78,18 @@ class ScriptedGateway:
             return list(self.calls)
 
     def _handler(self, method: str) -> Callable[[bytes, grpc.ServicerContext], bytes]:
-        def handle(_request: bytes, context: grpc.ServicerContext) -> bytes:
+        def handle(request: bytes, context: grpc.ServicerContext) -> bytes:
             with self._arrived:
-                self.calls.append(Call(method, context.peer(), monotonic_seconds()))
+                shown = next(iter(context.auth_context().get("peer_spiffe_id", ())), b"")
+                self.calls.append(Call(method, context.peer(), monotonic_seconds(), request, shown.decode()))
                 position = sum(call.method == method for call in self.calls)
                 self._arrived.notify_all()
             answer = self._answer(method, position)
             if isinstance(answer, bytes):
                 return answer
+            if isinstance(answer, RaftGossipError):
+                context.set_trailing_metadata(trailing_metadata_of(answer))
+                context.abort(*status_of(answer))
             context.abort(answer, "as the test wants it")
             raise AssertionError("abort() raises")
 
@@ -85,6 +102,7 @@ class BlackHole:
     def __enter__(self) -> BlackHole:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
+        self.address = f"127.0.0.1:{self.port}"
         return self
 
     def __exit__(self, *_: object) -> None:

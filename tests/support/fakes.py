@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from raftgossip.core.epoch.command import EpochRecord
 from raftgossip.core.raft.message import Entry, HardState, Message, SnapshotSave
-from raftgossip.errors import NotFound, RaftGossipError, StorageError
+from raftgossip.errors import NotFound, PermissionDenied, RaftGossipError, StorageError
 from raftgossip.facts import Fact, Notice
 from raftgossip.ids import Address, LogIndex, NodeId
 from raftgossip.runtime.service import JoinAnswer, JoinAsk, ProposeAnswer, StatusView
 from raftgossip.runtime.store import StoredLog
+from raftgossip.trust.callers import Caller
 from raftgossip.update import FloatVector
 from tests.support.golden import SPECIFICATION
 
@@ -49,6 +50,10 @@ class FakePeer:
         self.asked = threading.Event()
         self.asks: list[JoinAsk] = []
         self.envelopes: list[bytes] = []
+        self.proposers: list[Caller] = []
+        self.removed: set[str] = set()
+        """SPIFFE names of members that were."""
+        self.server_names: dict[NodeId, str] = {}
         self.models: dict[bytes, FloatVector] = {}
 
     def deliver(self, messages: Sequence[Message]) -> None:
@@ -68,9 +73,17 @@ class FakePeer:
         if self.error is not None:
             raise self.error
 
-    async def propose_forwarded(self, envelope: bytes) -> ProposeAnswer:
+    def check_member(self, caller: Caller) -> None:
+        if caller.identity is not None and caller.identity.uri in self.removed:
+            raise PermissionDenied(f"rule member: {caller.identity.uri} was taken out of the cluster")
+
+    def server_name_of(self, node_id: NodeId) -> str:
+        return self.server_names.get(node_id, "")
+
+    async def propose_forwarded(self, envelope: bytes, caller: Caller) -> ProposeAnswer:
         await self._come()
         self.envelopes.append(envelope)
+        self.proposers.append(caller)
         return ProposeAnswer(9, applied=False, reason="too late")
 
     async def join(self, ask: JoinAsk) -> JoinAnswer:

@@ -90,6 +90,7 @@ class OperatedNode:
         parts: Any = SimpleNamespace(
             clock=self.clock,
             links=self.links,
+            credentials=None,
             config=SimpleNamespace(raft=RaftConfig(), epoch=EpochConfig(max_voters=3)),
             ask=SimpleNamespace(address=Address("127.0.0.1", 7001)),
         )

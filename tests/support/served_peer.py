@@ -6,11 +6,13 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from raftgossip.ids import Address, LogIndex, NodeId, Term
 from raftgossip.runtime.exchange import ExchangeHub
 from raftgossip.runtime.grpc_server import PeerServer
 from raftgossip.runtime.service import LeaderAnswer, LogRow, LogView
+from raftgossip.trust.credentials import LiveCredentials
 from tests.support.fakes import FakePeer
 
 
@@ -53,12 +55,13 @@ class OperatedPeer(FakePeer):
 class ServedPeer:
     """`server` answers at `address` what `peer` says; `loop` is where the peer's coroutines run."""
 
-    def __init__(self, port: int, cluster_id: str) -> None:
+    def __init__(self, port: int, cluster_id: str, **settings: Any) -> None:
         self.peer = OperatedPeer()
+        self.credentials: LiveCredentials | None = settings.get("credentials")
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="peer-loop")
         self._hub = ExchangeHub(lambda node_id: None)
-        self.server = PeerServer(self.peer, self._hub, self.loop)
+        self.server = PeerServer(self.peer, self._hub, self.loop, **settings)
         self.server.cluster_id = cluster_id
         self._thread.start()
         try:
@@ -101,9 +104,9 @@ class ServedPeer:
 
 
 @contextmanager
-def served_peer(port: int = 0, cluster_id: str = "c1") -> Iterator[ServedPeer]:
-    """A served peer on a free port (or, to restart one, on the port that it had)."""
-    served = ServedPeer(port, cluster_id)
+def served_peer(port: int = 0, cluster_id: str = "c1", **settings: Any) -> Iterator[ServedPeer]:
+    """A served peer on a free port (or, to restart one, on the port that it had); `settings` are the server's."""
+    served = ServedPeer(port, cluster_id, **settings)
     try:
         yield served
     finally:

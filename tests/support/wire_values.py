@@ -120,6 +120,7 @@ specifications = st.builds(
     max_attempts=st.integers(1, 2**32 - 1),
     schema_digest=st.binary(min_size=32, max_size=32),
     num_elements=st.integers(1, 2**64 - 1),
+    requires_token=st.booleans(),
 )
 reports = st.builds(
     ReportEpoch,
@@ -135,7 +136,7 @@ reports = st.builds(
 )
 commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(StartRun, specifications, digests),
-    st.builds(AddPeer, node_ids, addresses, texts.map(Incarnation), metadata, texts),
+    st.builds(AddPeer, node_ids, addresses, texts.map(Incarnation), metadata, texts, texts, uint64),
     st.builds(RemovePeer, node_ids),
     st.builds(OpenEpoch, epochs, some_nodes, digests, node_ids, st.booleans()),
     st.builds(RetryExchange, epochs, uint32, some_nodes, digests, st.booleans()),
@@ -203,6 +204,7 @@ def replica_states(draw: st.DrawFn) -> ReplicaState:
         open_epoch=draw(st.none() | opened) if specification is not None else None,
         records=tuple(replace(record, epoch=Epoch(epoch)) for epoch, record in enumerate(ended, start=1)),
         applied_index=draw(uint64),
+        used_tokens=tuple(draw(st.dictionaries(words, uint64, max_size=3)).items()),
     )
     return ReplicaState(ledger, tuple(draw(st.lists(sessions, max_size=3, unique_by=lambda each: each.client))))
 

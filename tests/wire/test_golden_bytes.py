@@ -1,7 +1,8 @@
-"""What an earlier version wrote still means the same: the bytes in golden_v1.txt are frozen."""
+"""What an earlier version wrote still means the same: the bytes in golden_v1.txt and golden_v2.txt are frozen."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -13,16 +14,23 @@ from raftgossip.wire.snapshot_codec import snapshot_from_bytes, snapshot_to_byte
 from raftgossip.wire.update_codec import ExchangeHeader, encode_end
 from tests.support.golden import ENVELOPES, HEADER, MESSAGES, SPECIFICATION
 from tests.wire.golden_snapshots import LATER_MESSAGES, STATES
+from tests.wire.golden_tokens import ENVELOPES_2, SPECIFICATION_2, STATES_2
 
 _MESSAGES = {**MESSAGES, **LATER_MESSAGES}
-_LINES = Path(__file__).with_name("golden_v1.txt").read_text().splitlines()
-GOLDEN = {
-    (kind, name): bytes.fromhex(text) for kind, name, text in (line.split() for line in _LINES if line[:1] != "#")
-}
 
 
-def names(kind: str) -> list[str]:
-    return [name for a_kind, name in GOLDEN if a_kind == kind]
+def read_golden(name: str) -> dict[tuple[str, str], bytes]:
+    lines = Path(__file__).with_name(name).read_text().splitlines()
+    return {
+        (kind, name): bytes.fromhex(text) for kind, name, text in (line.split() for line in lines if line[:1] != "#")
+    }
+
+
+GOLDEN, GOLDEN_2 = read_golden("golden_v1.txt"), read_golden("golden_v2.txt")
+
+
+def names(kind: str, golden: Mapping[tuple[str, str], bytes] = GOLDEN) -> list[str]:
+    return [name for a_kind, name in golden if a_kind == kind]
 
 
 def test_every_kind_of_message_and_command_is_frozen() -> None:
@@ -75,3 +83,29 @@ def test_an_old_snapshot_still_decodes(name: str) -> None:
 def test_a_state_of_an_old_version_has_the_same_bytes_still(name: str) -> None:
     # Else nodes of both versions in one cluster would send each other parts that do not fit together.
     assert snapshot_to_bytes(STATES[name]) == GOLDEN["snapshot", name]
+
+
+# --- version 2, which brought join tokens
+
+
+def test_everything_of_version_2_is_frozen() -> None:
+    assert set(names("envelope", GOLDEN_2)) == set(ENVELOPES_2)
+    assert set(names("snapshot", GOLDEN_2)) == set(STATES_2)
+
+
+@pytest.mark.parametrize("name", names("envelope", GOLDEN_2))
+def test_an_envelope_of_version_2_still_decodes_and_has_the_same_bytes(name: str) -> None:
+    assert envelope_from_bytes(GOLDEN_2["envelope", name]) == ENVELOPES_2[name]
+    assert envelope_to_bytes(ENVELOPES_2[name]) == GOLDEN_2["envelope", name]
+
+
+def test_a_run_specification_of_version_2_still_decodes() -> None:
+    encoded = pb.RunSpecification.FromString(GOLDEN_2["specification", "run"])
+
+    assert specification_from_proto(encoded) == SPECIFICATION_2
+
+
+@pytest.mark.parametrize("name", names("snapshot", GOLDEN_2))
+def test_a_snapshot_of_version_2_still_decodes_and_has_the_same_bytes(name: str) -> None:
+    assert snapshot_from_bytes(GOLDEN_2["snapshot", name]) == STATES_2[name]
+    assert snapshot_to_bytes(STATES_2[name]) == GOLDEN_2["snapshot", name]

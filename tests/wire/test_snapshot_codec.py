@@ -62,6 +62,13 @@ def test_records_that_were_encoded_before_give_the_same_bytes(num_known: int) ->
     assert snapshot_to_bytes(STATE, known) == snapshot_to_bytes(STATE)
 
 
+def test_only_a_state_with_something_new_has_a_new_version() -> None:
+    # So nodes of both versions understand each other until somebody enters with a token.
+    assert pb.LedgerSnapshot.FromString(snapshot_to_bytes(STATE)).version == 1
+    with_token = replace(STATE, ledger=replace(STATE.ledger, used_tokens=(("a", 5),)))
+    assert pb.LedgerSnapshot.FromString(snapshot_to_bytes(with_token)).version == 2
+
+
 PROGRAM = """
 from raftgossip.wire.snapshot_codec import snapshot_to_bytes
 from tests.support.replica_histories import history
@@ -95,7 +102,32 @@ def session(client: str = "c", floor: int = 1, *sequences: int) -> pb.ClientSess
 
 
 def set_version(encoded: pb.LedgerSnapshot) -> None:
+    encoded.version = 3
+
+
+def token_in_version_1(encoded: pb.LedgerSnapshot) -> None:
+    encoded.used_tokens.add(token_id="a", expires_s=1)
+
+
+def requirement_in_version_1(encoded: pb.LedgerSnapshot) -> None:
+    encoded.specification.requires_token = True
+
+
+def use_tokens(encoded: pb.LedgerSnapshot, *token_ids: str) -> None:
     encoded.version = 2
+    encoded.used_tokens.extend([pb.UsedToken(token_id=token_id, expires_s=1) for token_id in token_ids])
+
+
+def repeat_token(encoded: pb.LedgerSnapshot) -> None:
+    use_tokens(encoded, "a", "a")
+
+
+def nameless_token(encoded: pb.LedgerSnapshot) -> None:
+    use_tokens(encoded, "")
+
+
+def too_many_tokens(encoded: pb.LedgerSnapshot) -> None:
+    use_tokens(encoded, *map(str, range(10_001)))
 
 
 def drop_first_record(encoded: pb.LedgerSnapshot) -> None:
@@ -177,7 +209,12 @@ def too_many_clients(encoded: pb.LedgerSnapshot) -> None:
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (set_version, "version 2"),
+        (set_version, "version 3"),
+        (token_in_version_1, "version 1 with join tokens"),
+        (requirement_in_version_1, "version 1 with join tokens"),
+        (repeat_token, "used join tokens"),
+        (nameless_token, "used join tokens"),
+        (too_many_tokens, "used join tokens"),
         (drop_first_record, "numbered"),
         (drop_last_record, "epoch 4 of a snapshot is open after 2"),
         (spoil_record, "one of its records"),

@@ -23,7 +23,7 @@ from raftgossip.errors import (
     TransportError,
     WireError,
 )
-from raftgossip.runtime.grpc_server import abort
+from raftgossip.runtime.grpc_gate import abort
 from raftgossip.wire.status import MAX_DETAILS, error_from_rpc, status_of, trailing_metadata_of
 
 CODES = {

@@ -26,8 +26,13 @@ class AddPeer:
     metadata: tuple[tuple[str, str], ...] = ()
     """Sorted (key, value) pairs for display, e.g. ("hospital", "cleveland")."""
     owner: str = ""
-    """A random token that lives in the node's state directory: the id belongs to it. Another owner is refused, because
-    a node that lost its Raft state must not come back under the id with which it voted."""
+    """The SPIFFE name in the node's certificate, or without certificates a random token that lives in its state
+    directory: the id belongs to it. Another owner is refused, because a node that lost its Raft state must not come
+    back under the id with which it voted."""
+    token_id: str = ""
+    """Of the join token that the leader verified; empty: none was shown."""
+    token_expires_s: int = 0
+    """Seconds since the Unix epoch; says only when other used tokens may be forgotten."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,8 @@ class RunSpec:
     """SHA-256 of the model's tensor names, shapes and dtypes: 32 bytes."""
     num_elements: int
     """P, the number of float32 elements that are averaged."""
+    requires_token: bool = False
+    """A node that was never in the roster, and for which no operator kept a place, needs a join token to enter."""
 
     def __post_init__(self) -> None:
         lower_bounds = {

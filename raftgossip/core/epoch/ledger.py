@@ -8,7 +8,7 @@ whoever proposed it. Clocks, liveness and models are not known here.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -38,6 +38,11 @@ MAX_ROSTER = 10_000
 """Peers that a roster may hold; more are refused."""
 MAX_DEPARTED = 10_000
 """Departed peers whose owners are remembered; the longest departed are forgotten first."""
+MAX_USED_TOKENS = 10_000
+"""Used join tokens that are remembered; while none of them can be forgotten, nobody enters with another."""
+FORGET_TOKENS_S = 1_020
+"""A used token is forgotten when one enters that expires so much later: the 15 minutes that a token may be valid, and
+two minutes in which clocks may differ. Then the earlier one has expired on every clock."""
 MAX_METRICS = 128
 """Metrics in one report; a report with more is refused."""
 MAX_BYTES_SENT = 2**64 - 1
@@ -63,6 +68,8 @@ class LedgerView:
     """Sorted by node id."""
     departed: tuple[NodeId, ...]
     """Who was in the roster and left it, sorted."""
+    departed_owners: tuple[tuple[NodeId, str], ...]
+    """The same nodes, the longest departed first, and to whom their ids still belong."""
     open_epoch: OpenEpochState | None
     last_epoch: Epoch
     """The last ended epoch, closed or failed; 0 before the first. So `last_epoch + 1` is the open or the next one."""
@@ -88,6 +95,8 @@ class LedgerState:
     records: tuple[EpochRecord, ...] = ()
     """From epoch 1 on, without a gap."""
     applied_index: int = 0
+    used_tokens: tuple[tuple[str, int], ...] = ()
+    """(token id, when it expires in seconds since the Unix epoch), the earliest used first."""
 
 
 _EMPTY = LedgerState()
@@ -110,6 +119,7 @@ class Ledger:
         self._roster = {entry.node_id: entry for entry in state.roster}
         self._departed = dict(state.departed)
         """Owner by node id, the longest departed first."""
+        self._used_tokens = dict(state.used_tokens)
         self._open = state.open_epoch
         self._records = list(state.records)
         closed = [record for record in state.records if record.outcome == CLOSED]
@@ -128,6 +138,7 @@ class Ledger:
                 initial_digest=self._initial_digest,
                 roster=tuple(self._roster[node_id] for node_id in sorted(self._roster)),
                 departed=tuple(sorted(self._departed)),
+                departed_owners=tuple(self._departed.items()),
                 open_epoch=self._open,
                 last_epoch=self._last_epoch,
                 last_closed=self._last_closed,
@@ -147,6 +158,7 @@ class Ledger:
             open_epoch=self._open,
             records=tuple(self._records),
             applied_index=self._applied_index,
+            used_tokens=tuple(self._used_tokens.items()),
         )
 
     def records(self, first: Epoch, limit: int) -> tuple[EpochRecord, ...]:
@@ -229,14 +241,38 @@ class Ledger:
                 f"node id {node_id} belongs to another state directory, also after it left: "
                 "start it with that one, or choose another id"
             )
+        is_new = known is None or known.owner != command.owner
+        if is_new and (reason := self._refuse_token(command)):
+            return reason
         entry = RosterEntry(node_id, command.address, command.incarnation, command.metadata, command.owner)
         if entry == known:
             return ()
         if known is not None and known.incarnation != entry.incarnation:
             self._mark_lost(node_id)
+        if is_new and command.token_id:
+            self._used_tokens = {
+                **self._unforgettable(command.token_expires_s),
+                command.token_id: command.token_expires_s,
+            }
         self._departed.pop(node_id, None)
         self._roster[node_id] = entry
         return (RosterChanged(node_id, present=True),)
+
+    def _refuse_token(self, command: AddPeer) -> str:
+        """Why who is not in yet cannot enter with this join token, or without any; who is in needs none."""
+        if command.token_id in self._used_tokens:
+            return f"join token {command.token_id!a} was used before: enter with a new one"
+        if command.token_id:
+            is_full = len(self._unforgettable(command.token_expires_s)) >= MAX_USED_TOKENS
+            return f"{MAX_USED_TOKENS} join tokens were used in the last minutes: retry later" if is_full else ""
+        requires_token = self._specification is not None and self._specification.requires_token
+        if not requires_token or needs_no_token(command.node_id, command.owner, self._roster, self._departed):
+            return ""
+        return f"this run requires a join token, and node {command.node_id} shows none"
+
+    def _unforgettable(self, expires_s: int) -> dict[str, int]:
+        """The used tokens that may not have expired yet when one enters that expires then."""
+        return {each: until_s for each, until_s in self._used_tokens.items() if until_s >= expires_s - FORGET_TOKENS_S}
 
     def _on_remove_peer(self, command: RemovePeer) -> _Outcome:
         entry = self._roster.pop(command.node_id, None)
@@ -360,6 +396,16 @@ class Ledger:
         if all(report.node_id in opened.lost for report in contributors):
             return "every contributor restarted or left, so that nobody is known to hold the model"
         return ""
+
+
+def needs_no_token(
+    node_id: NodeId, owner: str, roster: Mapping[NodeId, RosterEntry], departed: Mapping[NodeId, str]
+) -> bool:
+    """Whether a node may enter without a join token where the run requires one: the founder, who comes back, and for
+    whom an operator keeps a place, which is an invitation. Without an owner it is the operator who keeps one."""
+    if owner == UNCLAIMED or all(entry.owner == UNCLAIMED for entry in roster.values()):
+        return True
+    return node_id in roster or departed.get(node_id) == owner
 
 
 def closing_reports(opened: OpenEpochState) -> tuple[ReportEpoch, ...]:

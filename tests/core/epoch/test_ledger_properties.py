@@ -36,6 +36,7 @@ SPECS = st.builds(
     **{name: st.just(1) for name in ("seed", "local_passes", "train_deadline_ms", "exchange_deadline_ms")},
     **{name: st.just(1) for name in ("min_epoch_ms", "max_attempts", "num_elements")},
     schema_digest=st.just(b"s" * 32),
+    requires_token=st.booleans(),
 )
 
 REPORTS = st.builds(
@@ -54,7 +55,14 @@ REPORTS = st.builds(
 COMMANDS = st.one_of(
     st.builds(StartRun, SPECS, DIGESTS),
     st.builds(
-        AddPeer, NODES, st.just(Address("h", 1)), st.sampled_from("xy"), st.just(()), st.sampled_from(["o", "o", "p"])
+        AddPeer,
+        NODES,
+        st.just(Address("h", 1)),
+        st.sampled_from("xy"),
+        st.just(()),
+        st.sampled_from(["", "o", "o", "p"]),
+        st.sampled_from(["", "t", "u"]),
+        st.sampled_from([1, 2000]),
     ),
     st.builds(RemovePeer, NODES),
     st.builds(OpenEpoch, EPOCHS, GROUPS, DIGESTS, NODES, st.booleans()),
@@ -101,7 +109,7 @@ def test_any_commands_leave_equal_valid_ledgers_with_epochs_in_order(sequence) -
         assert (result, facts) == second.apply(index, command)
         first.check_invariants()
         after = first.view()
-        assert after == second.view()
+        assert after == second.view() and first.state() == second.state() == Ledger(first.state()).state()
         if not result.accepted:
             assert result.reason and facts == () and _content(after) == _content(before)
         assert after.last_epoch - before.last_epoch in (0, 1)

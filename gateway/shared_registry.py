@@ -1,0 +1,139 @@
+"""One registry for many threads: one operation at a time, the clock read inside, changes told on, facts put on disk.
+
+Time is read while the lock is held, so that it never goes back for the registry.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from gateway.log_lines import Event
+from gateway.node_feed import FeedEvent, NodeFeed
+from gateway.registry import Registry, Unsaved
+from gateway.registry_values import Moment
+from raftgossip.errors import StorageError
+
+logger = logging.getLogger(__name__)
+
+
+class Disk(Protocol):
+    """What keeps a registry over a restart."""
+
+    def save(self, unsaved: Unsaved) -> None:
+        """Returns when it is on disk.
+
+        Raises:
+            StorageError: it is not.
+        """
+
+
+class SharedRegistry:
+    """A registry, who follows it, and its disk. Any number of threads may share it."""
+
+    def __init__(self, registry: Registry, clock: Callable[[], Moment], disk: Disk | None) -> None:
+        self._registry = registry
+        self._clock = clock
+        self._disk = disk
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._feed = NodeFeed()
+        self._saved_step: int | None = None
+        self._saved_facts = -1
+        self._num_waiting = 0
+        self._stopping = threading.Event()
+
+    @contextmanager
+    def operation(self) -> Iterator[tuple[Registry, Moment]]:
+        """The registry and the time, for one operation."""
+        with self._lock:
+            now = self._clock()
+            for node_id in self._registry.expire(now):
+                logger.info(Event("node removed", node_id=node_id, reason="no heartbeat"))
+            yield self._registry, now
+            if self._feed.follow(self._registry, now) and self._num_waiting:
+                self._changed.notify_all()
+
+    @contextmanager
+    def lasting_operation(self) -> Iterator[tuple[Registry, Moment]]:
+        """The same; what it has found out about founding a cluster is on disk when it ends.
+
+        Raises:
+            StorageError: it is not, so nothing may be answered that builds on it.
+        """
+        with self.operation() as (registry, now):
+            yield registry, now
+            if self._disk is not None and registry.num_facts != self._saved_facts:
+                self._save(self._disk)
+
+    def save(self) -> None:
+        """Put on disk what is not there yet; call it every second or so.
+
+        Raises:
+            StorageError: the disk failed; it is tried again the next time.
+        """
+        if self._disk is None:
+            return
+        with self._lock:
+            unsaved = self._registry.unsaved(self._saved_step)
+            if (unsaved.step, unsaved.num_facts) == (self._saved_step, self._saved_facts):
+                return
+            self._save(self._disk)
+
+    def _save(self, disk: Disk) -> None:
+        unsaved = self._registry.unsaved(self._saved_step)
+        try:
+            disk.save(unsaved)
+        except StorageError as error:
+            logger.error(Event("the registry cannot be saved", reason=str(error)))  # noqa: TRY400
+            raise
+        self._saved_step, self._saved_facts = unsaved.step, unsaved.num_facts
+
+    def wait_for_change(self, version: int, seconds: float, is_wanted: Callable[[], bool]) -> None:
+        """Return when the list has another version, time is up, `is_wanted` says no (see `wake`), or it stops."""
+        with self._changed:
+            self._num_waiting += 1
+            try:
+                self._changed.wait_for(
+                    lambda: self._registry.version != version or self.is_stopping or not is_wanted(), seconds
+                )
+            finally:
+                self._num_waiting -= 1
+
+    def wake(self) -> None:
+        """Let those who wait look whether they still want to."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def pause(self, seconds: float) -> None:
+        """Return after so long, or when it stops."""
+        self._stopping.wait(seconds)
+
+    def events_since(self, version: int, registry_id: str) -> tuple[list[FeedEvent], int, str]:
+        """What to tell a follower who has seen all up to a version; then the version and registry to go on from."""
+        with self.operation() as (registry, now):
+            self._feed.follow(registry, now)
+            events = self._feed.since(version, registry_id, registry)
+            return events, registry.version, registry.registry_id
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether followers shall end."""
+        return self._stopping.is_set()
+
+    def begin(self) -> None:
+        """Let followers come."""
+        self._stopping.clear()
+
+    def stop(self) -> None:
+        """Send followers away."""
+        self._stopping.set()
+        self.wake()
+
+    def pass_time(self) -> float:
+        """Forget the silent; returns the seconds after which somebody else may have been silent for too long."""
+        with self.operation() as (registry, now):
+            return (registry.deadline_ms(now) - now.monotonic_ms) / 1000

@@ -1,0 +1,160 @@
+"""The door to a key folder's files: whole and durable when written, for their owner alone, no longer than ours are.
+
+What is in them, and where they lie, is not known here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from raftgossip.errors import ConfigError, StorageError, Unauthenticated
+
+MAX_FILE_BYTES = 512 << 10
+"""The longest that are kept are revocation lists."""
+PRIVATE, PUBLIC = 0o600, 0o644
+
+
+def read_file(path: Path) -> bytes:
+    """A whole file.
+
+    Raises:
+        ConfigError: it is missing, unreadable or too long for one of ours.
+    """
+    return _read(path, forbidden_mode=0)
+
+
+def read_private(path: Path) -> bytes:
+    """A private key's file.
+
+    Raises:
+        ConfigError: as `read_file`, or others than its owner can read it.
+    """
+    return _read(path, forbidden_mode=0o077)
+
+
+def write_file(path: Path, data: bytes, mode: int = PUBLIC) -> None:
+    """Replace a file as a whole, durably: written aside, fsynced, renamed. Its folder is made if there is none.
+
+    Raises:
+        StorageError: the disk did not take it; what was there before still is.
+    """
+    make_folder(path.parent)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        try:
+            with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor, for the mode that it was made with)
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}") from None
+
+
+def rename_file(path: Path, to: Path) -> None:
+    """Give a file another name in its folder, durably.
+
+    Raises:
+        StorageError: the disk did not take it.
+    """
+    try:
+        path.replace(to)
+        _sync_folder(to.parent)
+    except OSError as error:
+        raise StorageError(f"cannot rename {path}: {error.strerror}") from None
+
+
+def make_folder(path: Path) -> None:
+    """A folder for its owner alone; one that is there stays as it is.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot make the folder {path}: {error.strerror}") from None
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a folder against other programs, and other threads of this one, that change it. Not to be nested: it would
+    wait for itself. Each holds it for milliseconds, so there is no deadline.
+
+    Raises:
+        StorageError: the folder cannot be made or opened.
+    """
+    make_folder(path)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise StorageError(f"cannot open {path}: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def blaming(path: Path) -> Iterator[None]:
+    """Whoever reads a file of ours here: what is wrong with it is its keeper's mistake, not that of somebody who calls.
+
+    Raises:
+        ConfigError: names the file.
+    """
+    try:
+        yield
+    except Unauthenticated as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def stamp_of(paths: list[Path]) -> tuple[tuple[str, int, int, int], ...]:
+    """What tells whether any of these was replaced: name, time of change in ns, bytes and inode of those there are.
+
+    Raises:
+        ConfigError: one cannot be looked at.
+    """
+    found = []
+    for path in paths:
+        try:
+            seen = path.stat()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise ConfigError(f"cannot look at {path}: {error.strerror}") from None
+        found.append((path.name, seen.st_mtime_ns, seen.st_size, seen.st_ino))
+    return tuple(found)
+
+
+def _read(path: Path, forbidden_mode: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode & 0o777  # of what was opened, which nobody can exchange any more
+            if mode & forbidden_mode:
+                raise ConfigError(f"others can read the private key {path} (mode {mode:o}); run: chmod 600 {path}")
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    if len(data) > MAX_FILE_BYTES:
+        raise ConfigError(f"{path} is longer than {MAX_FILE_BYTES} bytes; it is none of ours")
+    return data
+
+
+def _sync_folder(folder: Path) -> None:
+    """A rename is durable only when its folder is."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
