@@ -27,6 +27,7 @@ from gateway_processes import UNLIMITED, bare_server, call, gateway, results_of,
 from raft_figures import Figure, note, parser, show
 
 from raftgossip.ids import Address
+from raftgossip.runtime.clock import SystemClock
 from raftgossip.trust.files import KeyFolder
 from raftgossip.trust.identity import Role
 from raftgossip.wire.channels import open_channel
@@ -44,7 +45,7 @@ BARE = "bare gRPC server"
 
 def make_keys(folder: Path) -> Path:
     """A federation with a gateway and as many peers as there are callers."""
-    keys, now_s = KeyFolder(folder / "keys"), time.time()
+    keys, now_s = KeyFolder(folder / "keys"), SystemClock().wall_ms() / 1000
     keys.init("bench.example", "lab", now_s)
     keys.issue("lab", Role.GATEWAY, "gateway", now_s)
     for node_id in range(1, NUM_CALLERS + 1):
@@ -120,9 +121,7 @@ def abuse(keys: Path, seconds: float, num_pairs: int) -> Iterator[Figure]:
         call("register", ours.address, (1, 2), keys)
         for _ in range(num_pairs):
             quiet = call("paced", ours.address, (1, 1), keys, rate=HONEST_RATE, seconds=seconds)
-            abuser = start_callers(
-                "closed", ours.address, (2, 2), keys, callers=ABUSE_CALLS, seconds=seconds + 4.0
-            )
+            abuser = start_callers("closed", ours.address, (2, 2), keys, callers=ABUSE_CALLS, seconds=seconds + 4.0)
             time.sleep(2.0)  # it has started and used up what it had saved
             honest = call("paced", ours.address, (1, 1), keys, rate=HONEST_RATE, seconds=seconds)
             codes = results_of(abuser)[-1]["codes"]

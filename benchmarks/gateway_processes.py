@@ -90,7 +90,9 @@ def results_of(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in output.splitlines()]
 
 
-def call(what: str, address: str, nodes: tuple[int, int], keys: Path | None = None, **options: object) -> dict[str, Any]:
+def call(
+    what: str, address: str, nodes: tuple[int, int], keys: Path | None = None, **options: object
+) -> dict[str, Any]:
     """Call and wait for the end; what was seen."""
     return results_of(start_callers(what, address, nodes, keys, **options))[-1]
 

@@ -5,6 +5,7 @@ What gateways of the original eight calls do not tell is "", 0, False or empty.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypedDict
 
 from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
@@ -43,7 +44,7 @@ class ClusterDict(TypedDict):
     registry_id: str
     """Versions can be compared only within one registry."""
     total_nodes: int
-    """In a large cluster `nodes` is a sample of so many; 0: `nodes` is all."""
+    """So many are registered, the asking node too, and in a large cluster `nodes` is a sample; 0: it is not told."""
 
 
 class RegistrationDict(ClusterDict):
@@ -77,6 +78,7 @@ class ChangesDict(TypedDict):
     removed: list[int]
     """The ids of nodes that are gone; only with `is_delta`."""
     total_nodes: int
+    """So many are registered, the asking node too."""
 
 
 class NodeEventDict(TypedDict):
@@ -194,15 +196,16 @@ def registration_to_dict(response: pb.RegisterNodeResponse) -> RegistrationDict:
     }
 
 
-def changes_to_dict(response: pb.GetNodesResponse) -> ChangesDict:
-    """What changed since the version that was asked for."""
+def changes_to_dict(pages: Sequence[pb.GetNodesResponse]) -> ChangesDict:
+    """What changed since the version that was asked for; from one page or more."""
+    first = pages[0]
     return {
-        "nodes": [node_to_dict(node) for node in response.nodes],
-        "registry_version": response.registry_version,
-        "registry_id": response.registry_id,
-        "is_delta": response.is_delta,
-        "removed": list(response.removed),
-        "total_nodes": response.total_nodes,
+        "nodes": [node_to_dict(node) for page in pages for node in page.nodes],
+        "registry_version": first.registry_version,  # of when the first was made: what came later is told again
+        "registry_id": first.registry_id,
+        "is_delta": first.is_delta,
+        "removed": list(first.removed),
+        "total_nodes": first.total_nodes,
     }
 
 

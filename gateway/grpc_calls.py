@@ -64,9 +64,12 @@ class CallGate:
             code = "CANCELLED"
             try:
                 caller = self._authenticate(context)
-                with self._limits.under_way(caller):
+                self._limits.enter(caller)
+                try:
                     require_right(caller, method)
                     data = call(self._receive(request_class, requests, context), caller).SerializeToString()
+                finally:
+                    self._limits.leave(caller)
                 code = "OK"
                 return data
             except grpc.RpcError:  # the caller has gone

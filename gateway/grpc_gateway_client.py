@@ -210,7 +210,8 @@ class GRPCGatewayClient:
     def get_nodes(self, exclude_self: bool = True) -> list[NodeDict]:
         """All active nodes; empty also if the gateway does not answer."""
         try:
-            return [node for page in self._pages(exclude_self, 0) for node in page]
+            pages = self._pages(pb.GetNodesRequest(requesting_node_id=self._asker(exclude_self)))
+            return [node_to_dict(node) for page in pages for node in page.nodes]
         except RaftGossipError as error:
             logger.info("the gateway was asked in vain: %s", error)
             return []
@@ -224,18 +225,22 @@ class GRPCGatewayClient:
         """
         if page_size < 1:
             raise ConfigError(f"page_size is {page_size}; it must be at least 1")
-        return (node for page in self._pages(exclude_self, page_size) for node in page)
+        request = pb.GetNodesRequest(requesting_node_id=self._asker(exclude_self), limit=page_size)
+        return (node_to_dict(node) for page in self._pages(request) for node in page.nodes)
 
     def get_changes(self, since_version: int, registry_id: str) -> ChangesDict | None:
-        """What changed since a version that the registry with this id was at; None: the gateway does not answer.
-
-        Where it cannot tell, or knows no changes, it lists everybody: see `is_delta`.
+        """What changed since a version that the registry with this id was at, this node excepted; None: the gateway
+        does not answer. Where it cannot tell any more, or knows no changes, it lists everybody: see `is_delta`. Ask
+        again from the version that it answers.
         """
-        request = pb.GetNodesRequest(
-            requesting_node_id=self.node_id or 0, since_version=since_version, registry_id=registry_id
-        )
-        response: pb.GetNodesResponse | None = self._ask(lambda stub, s: stub.GetNodes(request, timeout=s))
-        return None if response is None else changes_to_dict(response)
+        try:
+            request = pb.GetNodesRequest(
+                requesting_node_id=self._asker(True), since_version=since_version, registry_id=registry_id
+            )
+            return changes_to_dict(list(self._pages(request)))
+        except (RaftGossipError, TypeError, ValueError) as error:
+            logger.info("the gateway was asked in vain: %s", error)
+            return None
 
     def watch_nodes(self, callback: Callable[[NodeEventDict], object] | None = None) -> NodeWatch:
         """Follow the list: an iterator of its changes, which waits for the next one; it goes on over lost connections
@@ -312,14 +317,16 @@ class GRPCGatewayClient:
             logger.info("the gateway was asked in vain: %s", error)
             return None
 
-    def _pages(self, exclude_self: bool, page_size: int) -> Iterator[list[NodeDict]]:
-        """Page after page; `page_size` 0: as large as the gateway makes them, all within the time of one operation."""
-        request = pb.GetNodesRequest(requesting_node_id=(self.node_id or 0) if exclude_self else 0, limit=page_size)
+    def _asker(self, exclude_self: bool) -> int:
+        return (self.node_id or 0) if exclude_self else 0
+
+    def _pages(self, request: pb.GetNodesRequest) -> Iterator[pb.GetNodesResponse]:
+        """Page after page; without a `limit` as large as the gateway makes them, all in the time of one operation."""
         deadline = monotonic_seconds() + self._connection.timeout
         while True:
-            within = None if page_size else deadline - monotonic_seconds()
+            within = None if request.limit else deadline - monotonic_seconds()
             page: pb.GetNodesResponse = self._connection.call(lambda stub, s: stub.GetNodes(request, timeout=s), within)
-            yield [node_to_dict(node) for node in page.nodes]
+            yield page
             if page.next_after_node_id <= request.after_node_id:  # 0: this was the last one
                 return
             request.after_node_id = page.next_after_node_id

@@ -5,46 +5,37 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
+import random
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 if not __package__:  # entered as a file of this folder, not as a part of the package
     import checkout_path  # type: ignore[import-not-found]  # noqa: F401
 
-import grpc
-
+from gateway.administration import registry_settings_of
 from gateway.clock import now
-from gateway.grpc_gateway_service import GatewayService
+from gateway.grpc_running import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES, Running
+from gateway.live_settings import LiveSettings
+from gateway.log_lines import Event, set_up_logging
+from gateway.program import read_arguments
 from gateway.registry import Registry
+from gateway.registry_store import FILE_NAME, RegistryStore
+from gateway.settings import GatewaySettings, load_toml, make_settings
+from gateway.shared_registry import SharedRegistry
 from raftgossip.errors import ConfigError
 from raftgossip.ids import Address
+from raftgossip.trust.credentials import LiveCredentials
+from raftgossip.trust.files import KeyFolder
+from raftgossip.trust.identity import Role
 
-MAX_MESSAGE_BYTES = 1024 * 1024
-"""Larger requests are refused; a full registration has below 40 kB."""
-MAX_METADATA_BYTES = 8 * 1024
-MAX_CALLS = 512
-"""Calls that wait or run at once; gRPC refuses more with RESOURCE_EXHAUSTED."""
-STOP_GRACE_S = 0.5
-"""Calls that run when the gateway stops may take so long."""
-
-SERVER_OPTIONS = (
-    # Without this two gateways on one port would share its connections silently.
-    ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
-    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
-    # Half-open sockets would otherwise hold their descriptors for minutes.
-    ("grpc.server_handshake_timeout_ms", 3_000),
-)
+__all__ = ["MAX_MESSAGE_BYTES", "MAX_METADATA_BYTES", "GRPCGatewayServer", "main"]
 
 _STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
-_LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_RELOAD_SIGNALS = frozenset({signal.SIGHUP})
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +43,8 @@ logger = logging.getLogger(__name__)
 class GRPCGatewayServer:
     """A gateway that runs in threads of its own.
 
-    The registry lives as long as this object: a gateway that is stopped and started again still knows its nodes.
+    The registry lives as long as this object, and with a data directory longer: a gateway that is stopped and started
+    again still knows its nodes.
     """
 
     def __init__(
@@ -63,6 +55,10 @@ class GRPCGatewayServer:
         heartbeat_interval: float = 30,
         max_workers: int = 10,
         max_nodes: int = 20_000,
+        *,
+        keys: Path | str | KeyFolder | LiveCredentials | None = None,
+        config: Path | str | None = None,
+        **others: object,
     ) -> None:
         """Nothing is bound before `start`.
 
@@ -74,49 +70,111 @@ class GRPCGatewayServer:
             heartbeat_interval: seconds between heartbeats, as nodes are asked to send them.
             max_workers: threads that answer; more let more slow callers in at once.
             max_nodes: registrations beyond this are refused.
+            keys: the key folder, or this gateway's own credentials: every caller must then show a certificate of the
+                federation. None: anybody may call.
+            config: a TOML file; its values stand in for the arguments that are not given here or as they are by
+                default, and those that may change are followed when it changes.
+            others: any further setting of `GatewaySettings`, e.g. `data_dir`, `gateways`, `rebuild_grace`,
+                `metrics_port`, `rate_per_s`, `max_watchers`.
 
         Raises:
-            ConfigError: an argument is out of its range.
+            ConfigError: an argument is unknown or out of its range, or there is no certificate for a gateway.
         """
-        if port != 0:  # which lets the system pick one
-            Address(host, port)
-        for name, seconds in (("node_timeout", node_timeout), ("heartbeat_interval", heartbeat_interval)):
-            if not 0 < seconds <= threading.TIMEOUT_MAX:
-                raise ConfigError(f"{name} is {seconds} s; it must be positive and finite")
-        if max_workers < 1:
-            raise ConfigError(f"max_workers is {max_workers}; it must be at least 1")
-        self.host = host
-        self.node_timeout = node_timeout
-        self.heartbeat_interval = heartbeat_interval
-        self.max_workers = max_workers
-        self._port = port
-        self._registry = Registry(int(node_timeout * 1000), max_nodes)
+        given: dict[str, object] = {
+            "host": host,
+            "port": port,
+            "node_timeout": node_timeout,
+            "heartbeat_interval": heartbeat_interval,
+            "max_workers": max_workers,
+            "max_nodes": max_nodes,
+            **others,
+        }
+        folder = keys.path if isinstance(keys, KeyFolder) else keys
+        if isinstance(folder, Path | str):
+            given["keys"] = folder
+        path = None if config is None else Path(config)
+        if path is not None:
+            defaults = GatewaySettings()
+            given = {key: value for key, value in given.items() if value != getattr(defaults, key, None)}
+            given = load_toml(path) | given
+        self._set_up(make_settings(**given), path, folder if isinstance(folder, LiveCredentials) else None)
+
+    @classmethod
+    def from_settings(cls, settings: GatewaySettings, config: Path | None = None) -> GRPCGatewayServer:
+        """One with exactly these settings. `config`: the file that they were read from, to be followed.
+
+        Raises:
+            ConfigError: there is no certificate for a gateway in the key folder.
+        """
+        server = cls.__new__(cls)
+        server._set_up(settings, config, None)  # noqa: SLF001 - its own class
+        return server
+
+    def _set_up(self, settings: GatewaySettings, config: Path | None, credentials: LiveCredentials | None) -> None:
+        if settings.port != 0:  # which lets the system pick one
+            Address(settings.host, settings.port)
+        if credentials is None and settings.keys is not None and not settings.insecure:
+            credentials = _credentials_of(settings.keys, settings.name)
+        self.host = settings.host
+        self.max_workers = settings.max_workers
+        self._live = LiveSettings(settings, config)
+        self._credentials = credentials
+        self._registry: Registry | None = None
+        self._store: RegistryStore | None = None
         self._lock = threading.Lock()
-        self._running: _Running | None = None
+        self._running: Running | None = None
+
+    @property
+    def settings(self) -> GatewaySettings:
+        """Those in force now."""
+        return self._live.current()
+
+    @property
+    def node_timeout(self) -> float:
+        """Seconds of silence after which a node is forgotten."""
+        return self.settings.node_timeout
+
+    @property
+    def heartbeat_interval(self) -> float:
+        """Seconds between heartbeats, as nodes are asked to send them."""
+        return self.settings.heartbeat_interval
 
     @property
     def port(self) -> int:
         """Where it listens while it runs, else where it was told to."""
         running = self._running
-        return self._port if running is None else running.port
+        return self.settings.port if running is None else running.port
+
+    @property
+    def metrics_port(self) -> int | None:
+        """Where Prometheus finds /metrics while it runs; None: nowhere."""
+        running = self._running
+        return None if running is None else running.metrics_port
 
     def start(self) -> None:
         """Listen and return; does nothing if it runs already.
 
         Raises:
-            ConfigError: the port is in use, or the host is not an address of this machine.
+            ConfigError: the port is in use, the host is not an address of this machine, or the data directory cannot
+                be used.
+            StorageError: it has no room.
         """
         with self._lock:
             if self._running is not None:
                 return
-            service = GatewayService(self._registry, now, self.heartbeat_interval)
-            self._running = _Running(service, self.host, self._port, self.max_workers)
+            shared = self._open_registry()
+            try:
+                self._running = Running(self._live, self.settings.port, shared, self._credentials)
+            except ConfigError:
+                self._close_store()
+                raise
             address = Address(self.host, self._running.port)
-            logger.info("listening on %s", address)
-            if not address.is_loopback:
+            logger.info(Event("listening", address=address, tls=self._credentials is not None))
+            if self._credentials is None and not address.is_loopback:
                 logger.warning(
-                    "OTHER MACHINES CAN REACH %s, AND NOTHING IS ENCRYPTED OR AUTHENTICATED: "
-                    "anybody who can connect may change the list of nodes. Use it on trusted networks only.",
+                    "OTHER MACHINES CAN REACH %s, AND NOTHING IS ENCRYPTED OR AUTHENTICATED: anybody who can connect "
+                    "may change the list of nodes. Make keys with `raftgossip keys init`, or use it on trusted "
+                    "networks only.",
                     address,
                 )
 
@@ -126,124 +184,71 @@ class GRPCGatewayServer:
             running, self._running = self._running, None
             if running is not None:
                 running.stop()
+                self._close_store()
+
+    def reload(self) -> None:
+        """Read the settings' file and the keys again now; what is wrong with them is only told in the log."""
+        running = self._running
+        if running is not None:
+            running.administration.reload(even_if_unchanged=True)
+            running.administration.look_after_keys(now().wall_seconds)
+
+    def _open_registry(self) -> SharedRegistry:
+        settings = self.settings
+        if settings.data_dir is not None:
+            self._store = RegistryStore(settings.data_dir / FILE_NAME)
+        if self._registry is None:
+            memory = None if self._store is None else self._store.load()
+            # Ids must be such that nobody can guess them, and samples such that nobody can choose his neighbours.
+            self._registry = Registry(registry_settings_of(settings), random.SystemRandom(), now(), memory)
+        return SharedRegistry(self._registry, now, self._store)
+
+    def _close_store(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None
 
 
-class _Running:
-    """One stretch between a start and a stop: gRPC's server, its threads, and the thread that forgets the silent."""
-
-    def __init__(self, service: GatewayService, host: str, port: int, max_workers: int) -> None:
-        self._service = service
-        self._threads = ThreadPoolExecutor(max_workers, thread_name_prefix="gateway")
-        self._server = grpc.server(self._threads, options=SERVER_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
-        self._server.add_generic_rpc_handlers((service.handlers(),))
-        try:
-            self.port = _bind(self._server, host, port)
-        except ConfigError:
-            self._server.stop(None)
-            self._threads.shutdown()
-            raise
-        self._server.start()
-        self._stopping = threading.Event()
-        self._cleaner = threading.Thread(target=self._clean_up, name="gateway-clean-up", daemon=True)
-        self._cleaner.start()
-
-    def stop(self) -> None:
-        self._stopping.set()
-        self._server.stop(STOP_GRACE_S).wait()
-        self._threads.shutdown()
-        self._cleaner.join()
-
-    def _clean_up(self) -> None:
-        while not self._stopping.wait(self._service.clean_up()):
-            pass
-
-
-def _bind(server: grpc.Server, host: str, port: int) -> int:
-    """Bind all addresses of the host to one port; returns it.
-
-    gRPC is content when it could bind one of them. Then `localhost` would be served by two programs, one on 127.0.0.1
-    and one on ::1, and which of them answers would depend on the caller. So each address is tried by itself first.
-
-    Raises:
-        ConfigError: the port is in use, or this machine has no such address.
-    """
-    for family, ip in _addresses(host):
-        try:
-            with socket.socket(family) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((ip, port))
-                probe.listen(1)  # binding alone succeeds at an address that another binds but does not listen at
-            port = server.add_insecure_port(f"[{ip}]:{port}" if family == socket.AF_INET6 else f"{ip}:{port}")
-        except (OSError, RuntimeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "somebody has just taken it"
-            raise ConfigError(
-                f"cannot listen on {host}:{port}: {reason}; choose another port, or end the program that holds it"
-            ) from None
-    return port
-
-
-def _addresses(host: str) -> list[tuple[int, str]]:
-    """The (family, IP) pairs of a host that this machine has: `localhost` may have ::1 where IPv6 is switched off.
-
-    Raises:
-        ConfigError: there are none.
-    """
-    reason: str | None = "it has no address"
-    here: list[tuple[int, str]] = []
+def _credentials_of(path: Path, name: str | None) -> LiveCredentials:
+    folder = KeyFolder(path)
+    if not folder.exists():
+        raise ConfigError(
+            f"keys: {path} is no key folder, it has no federation.pem; make one with `raftgossip keys init`, or give "
+            "--insecure"
+        )
     try:
-        for family, _, _, _, address in socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM):
-            try:
-                with socket.socket(family) as probe:
-                    probe.bind(address)
-                here.append((family, str(address[0])))
-            except OSError as error:
-                reason = error.strerror
-    except (OSError, UnicodeError) as error:
-        reason = str(error)
-    if not here:
-        raise ConfigError(f"cannot listen on {host!r}: {reason}; give a name or an address of this machine")
-    return here
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="gateway",
-        description="Run a gateway: where newcomers ask for peers. Training goes on without it.",
-        epilog="example: python -m gateway --host 0.0.0.0 --port 8090 --node-timeout 300",
-    )
-    parser.add_argument("--host", default="localhost", help="name or address to listen at (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8090, help="0 picks a free one (default: %(default)s)")
-    parser.add_argument("--max-workers", type=int, default=10, help="threads that answer (default: %(default)s)")
-    parser.add_argument("--node-timeout", type=float, default=300.0, help="seconds of silence (default: %(default)g)")
-    parser.add_argument("--heartbeat-interval", type=float, default=30.0, help="seconds (default: %(default)g)")
-    parser.add_argument("--log-level", type=str.upper, choices=_LOG_LEVELS, default="INFO")
-    return parser
+        credentials = folder.credentials(Role.GATEWAY, name)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; or give --insecure") from None
+    credentials.current().require_valid(now().wall_seconds)
+    return credentials
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a gateway until SIGINT or SIGTERM; returns the exit code: 0, or 2 for wrong use."""
-    arguments = _parser().parse_args(argv)
-    logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # The signals are waited for, not handled: a handler could interrupt this thread at any line.
-    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     try:
-        server = GRPCGatewayServer(
-            arguments.host,
-            arguments.port,
-            arguments.node_timeout,
-            arguments.heartbeat_interval,
-            arguments.max_workers,
-        )
+        settings, config = read_arguments(argv)
+    except ConfigError as error:
+        print(f"raftgossip: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    set_up_logging(settings)
+    # The signals are waited for, not handled: a handler could interrupt this thread at any line. Without a file to read
+    # again, the end of a terminal ends the gateway.
+    awaited = _STOP_SIGNALS if config is None else _STOP_SIGNALS | _RELOAD_SIGNALS
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
+    try:
+        server = GRPCGatewayServer.from_settings(settings, config)
         server.start()
         print(f"gateway listening on {Address(server.host, server.port)}", flush=True)  # noqa: T201
-        received = signal.sigwait(_STOP_SIGNALS)
-        logger.info("stopping on %s", signal.Signals(received).name)
+        while (received := signal.sigwait(awaited)) in _RELOAD_SIGNALS:
+            server.reload()
+        logger.info(Event("stopping", signal=signal.Signals(received).name))
         server.stop()
     except ConfigError as error:
         print(f"raftgossip: {error}", file=sys.stderr)  # noqa: T201
         return 2
     finally:
-        while signal.sigtimedwait(_STOP_SIGNALS, 0):
+        while signal.sigtimedwait(awaited, 0):
             pass  # an impatient second Ctrl-C must not become a traceback now
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
     return 0

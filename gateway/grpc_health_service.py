@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health_pb2
+from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]  # there are no stubs for it
 
 from gateway.grpc_calls import CallGate, Recheck
 from raftgossip.errors import Busy, NotFound

@@ -37,7 +37,9 @@ SPARE_THREADS = 16
 class Watch:
     """The followers of one gateway's list."""
 
-    def __init__(self, shared: SharedRegistry, to_proto: Callable[[NodeRecord], pb.NodeInfo], max_watchers: int) -> None:
+    def __init__(
+        self, shared: SharedRegistry, to_proto: Callable[[NodeRecord], pb.NodeInfo], max_watchers: int
+    ) -> None:
         self.threads = ThreadPoolExecutor(max_watchers + SPARE_THREADS, thread_name_prefix="gateway-watch")
         self._shared = shared
         self._to_proto = to_proto
@@ -64,6 +66,7 @@ class Watch:
             TransportError: the gateway stops.
         """
         version, registry_id = position_from_proto(request.since_version, request.registry_id)
+        registry_id = registry_id if version else ""  # as the contract has it, 0 begins with a reset
         self._enter(context)
         try:
             judged_s = monotonic_seconds()
@@ -97,8 +100,8 @@ class Watch:
         with self._lock:
             if len(self._sending) >= self._max_watchers:
                 raise Busy(
-                    f"{self._max_watchers} callers watch the list already; ask with GetNodes and since_version instead, "
-                    "or come again later",
+                    f"{self._max_watchers} callers watch the list already; ask with GetNodes and since_version "
+                    "instead, or come again later",
                     TURNED_AWAY_MS,
                 )
             self._sending[context] = NOTHING_SENT

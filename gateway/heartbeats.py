@@ -8,6 +8,9 @@ from collections.abc import Callable
 from gateway.clock import monotonic_seconds
 from raftgossip.errors import ConfigError
 
+HURRY_S = 1.0
+"""Beats that are hurried come so long apart at least: gateways that come and go by turns must not be flooded."""
+
 
 class Heartbeats:
     """Calls `beat` every `interval` seconds, the first time one interval after `start`.
@@ -49,7 +52,7 @@ class Heartbeats:
                 self._thread.start()
 
     def hurry(self) -> None:
-        """Beat at once, or once more if a beat is running; the next one follows an interval later."""
+        """Beat now, or `HURRY_S` after the last beat began; the next one follows an interval later."""
         with self._changed:
             self._is_hurried = True
             self._changed.notify_all()
@@ -66,10 +69,7 @@ class Heartbeats:
         last = monotonic_seconds()
         while True:
             with self._changed:
-                while not self._is_stopped and not self._is_hurried:
-                    wait = last + self._interval - monotonic_seconds()
-                    if wait <= 0:
-                        break
+                while not self._is_stopped and (wait := last + self._gap_s - monotonic_seconds()) > 0:
                     self._changed.wait(wait)
                 if self._is_stopped:
                     return
@@ -78,3 +78,7 @@ class Heartbeats:
                 last = last + self._interval if 0 <= late < self._interval else monotonic_seconds()
                 self._is_hurried = False
             self._beat()
+
+    @property
+    def _gap_s(self) -> float:
+        return min(self._interval, HURRY_S) if self._is_hurried else self._interval

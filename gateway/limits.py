@@ -33,7 +33,7 @@ class CallLimits:
         self._monotonic_ms = monotonic_ms
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._running: Counter[str] = Counter()
+        self._running: dict[str, int] = {}
         self._held: Counter[str] = Counter()
         self._num_held = 0
         self.change(settings)
@@ -41,7 +41,6 @@ class CallLimits:
     def change(self, settings: GatewaySettings) -> None:
         """Let other limits count from now on; everybody begins with a full bucket."""
         with self._lock:
-            self._rate_per_s = settings.rate_per_s
             self._max_running = settings.max_calls_per_caller
             many = NODES_BEHIND_AN_ADDRESS
             self._of_identities = TokenBuckets(settings.rate_per_s, settings.burst)
@@ -53,32 +52,49 @@ class CallLimits:
 
     @contextmanager
     def under_way(self, caller: Caller) -> Iterator[None]:
-        """Count a call for as long as it runs. Returns late, with a refusal, if the caller calls too often.
+        """`enter` and `leave` around what a call does.
+
+        Raises:
+            Busy: as `enter`.
+        """
+        self.enter(caller)
+        try:
+            yield
+        finally:
+            self.leave(caller)
+
+    def enter(self, caller: Caller) -> None:
+        """Count a call that begins. Returns late, with a refusal, if the caller calls too often.
 
         Raises:
             Busy: it does, or too many of its calls are running; says when to come again.
         """
-        principal, many = caller.principal, 1 if caller.identity is not None else NODES_BEHIND_AN_ADDRESS
+        principal, wait_ms = caller.principal, 0
+        is_known = caller.identity is not None
+        many = 1 if is_known else NODES_BEHIND_AN_ADDRESS
+        buckets = self._of_identities if is_known else self._of_addresses
+        now_ms = self._monotonic_ms()
         with self._lock:
-            is_too_much = self._running[principal] >= self._max_running * many
-            wait_ms = 0
+            running = self._running.get(principal, 0)
+            is_too_much = running >= self._max_running * many
             if not is_too_much:
-                buckets = self._of_identities if many == 1 else self._of_addresses
-                wait_ms = buckets.take(principal, self._monotonic_ms())
-            if not is_too_much and not wait_ms:
-                self._running[principal] += 1
-            rate_per_s = self._rate_per_s * many
-        if is_too_much or wait_ms:
-            self._hold_and_refuse(principal, wait_ms, rate_per_s)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._running[principal] -= 1
-                if not self._running[principal]:
-                    del self._running[principal]
+                wait_ms = buckets.take(principal, now_ms)
+                if not wait_ms:
+                    self._running[principal] = running + 1
+                    return
+        self._hold_and_refuse(principal, wait_ms, buckets.rate_per_s, self._max_running * many)
 
-    def _hold_and_refuse(self, principal: str, wait_ms: int, rate_per_s: float) -> None:
+    def leave(self, caller: Caller) -> None:
+        """Count a call that has ended."""
+        principal = caller.principal
+        with self._lock:
+            running = self._running[principal] - 1
+            if running:
+                self._running[principal] = running
+            else:
+                del self._running[principal]
+
+    def _hold_and_refuse(self, principal: str, wait_ms: int, rate_per_s: float, max_running: int) -> None:
         """Those of the caller that are held already come first, so it waits for as many more calls as they are."""
         with self._lock:
             wait_ms += int(1000 * (1 + self._held[principal]) / rate_per_s)
@@ -95,6 +111,6 @@ class CallLimits:
                     del self._held[principal]
         raise Busy(
             f"{principal} calls too often: at most {rate_per_s:g} calls a second are answered, and "
-            f"{self._max_running} at once; wait {wait_ms} ms",
+            f"{max_running} at once; wait {wait_ms} ms",
             max(1, wait_ms),
         )

@@ -7,6 +7,7 @@ library's own server would stand still for everybody.
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +22,8 @@ from raftgossip.trust.policy import require_right
 
 PATIENCE_S = 5.0
 """A reader that says nothing for so long is cut off."""
+POLL_S = 0.1
+"""How late it notices that it is stopped."""
 MAX_READERS = 8
 """Connections at once; more are closed at once."""
 SAME_RIGHT_AS = "/GatewayService/GetStats"
@@ -40,74 +43,15 @@ class MetricsPort:
         Raises:
             ConfigError: the port is in use, or the host is not an address of this machine.
         """
-        slots = threading.BoundedSemaphore(MAX_READERS)
         tls = None if credentials is None else _Tls(credentials)
-
-        class Reader(BaseHTTPRequestHandler):
-            """One connection."""
-
-            timeout = PATIENCE_S
-
-            def setup(self) -> None:
-                """Shake hands, if it is TLS."""
-                self.request.settimeout(PATIENCE_S)
-                if tls is not None:
-                    self.request = tls.context().wrap_socket(self.request, server_side=True)
-                super().setup()
-
-            def do_GET(self) -> None:  # noqa: N802 - the library's name
-                """Answer the only page that there is."""
-                status, kind, body = 404, "text/plain", b"the metrics are at /metrics\n"
-                if self.path.partition("?")[0] == "/metrics":
-                    status, kind, body = self._page()
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def _page(self) -> tuple[int, str, bytes]:
-                if tls is not None:
-                    der = self.request.getpeercert(binary_form=True)
-                    pem = ssl.DER_cert_to_PEM_cert(der).encode() if der else b""
-                    try:
-                        caller = callers.of_certificate(pem, f"ipv4:{self.client_address[0]}:0")
-                        require_right(caller, SAME_RIGHT_AS)
-                    except RaftGossipError as error:
-                        return 403, "text/plain", f"{error}\n".encode()
-                return 200, CONTENT_TYPE, page.text()
-
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
-                """Nothing: a line each 15 seconds would hide the others."""
-
-        class Listener(ThreadingHTTPServer):
-            """Threads, but not without end."""
-
-            daemon_threads = True
-
-            def process_request(self, request: Any, client_address: Any) -> None:
-                """Hand a connection to a thread, if there is one for it."""
-                if slots.acquire(blocking=False):
-                    super().process_request(request, client_address)
-                else:
-                    self.shutdown_request(request)
-
-            def process_request_thread(self, request: Any, client_address: Any) -> None:
-                """In that thread."""
-                try:
-                    super().process_request_thread(request, client_address)
-                finally:
-                    slots.release()
-
-            def handle_error(self, request: Any, client_address: Any) -> None:
-                """A reader that broke off, or was no member of the federation."""
-                logger.debug(Event("a reader of the metrics broke off", address=client_address[0]), exc_info=True)
-
         try:
-            self._server = Listener((host, port), Reader)
+            self._server = _Listener((host, port), _Reader)
         except (OSError, OverflowError) as error:
             raise ConfigError(f"metrics_port: cannot listen on {host}:{port}: {error}; choose another port") from None
-        self._thread = threading.Thread(target=self._server.serve_forever, name="gateway-metrics", daemon=True)
+        self._server.page, self._server.tls, self._server.callers = page, tls, callers
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(POLL_S,), name="gateway-metrics", daemon=True
+        )
 
     @property
     def port(self) -> int:
@@ -124,6 +68,82 @@ class MetricsPort:
             self._server.shutdown()
             self._thread.join()
         self._server.server_close()
+
+
+class _Listener(ThreadingHTTPServer):
+    """Threads, but not without end."""
+
+    daemon_threads = True
+    page: MetricsPage
+    callers: Callers
+    tls: _Tls | None
+
+    def __init__(self, address: tuple[str, int], reader: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self._slots = threading.BoundedSemaphore(MAX_READERS)
+        super().__init__(address, reader)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Hand a connection to a thread, if there is one for it."""
+        if self._slots.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """In that thread."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._slots.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the library's signature
+        """A reader that broke off, or was no member of the federation."""
+        logger.debug(Event("a reader of the metrics broke off", address=client_address[0]), exc_info=True)
+
+
+class _Reader(BaseHTTPRequestHandler):
+    """One connection."""
+
+    server: _Listener
+
+    def setup(self) -> None:
+        """Shake hands, if it is TLS."""
+        self.request.settimeout(PATIENCE_S)
+        if self.server.tls is not None:
+            self.request = self.server.tls.context().wrap_socket(self.request, server_side=True)
+        super().setup()
+
+    def finish(self) -> None:
+        """Close what the handshake has made; the library closes only what it was given."""
+        super().finish()
+        if self.server.tls is not None:
+            self.request.close()
+
+    def do_GET(self) -> None:
+        """Answer the only page that there is."""
+        status, kind, body = 404, "text/plain", b"the metrics are at /metrics\n"
+        if self.path.partition("?")[0] == "/metrics":
+            status, kind, body = self._page()
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _page(self) -> tuple[int, str, bytes]:
+        if self.server.tls is not None:
+            der = self.request.getpeercert(binary_form=True)
+            pem = ssl.DER_cert_to_PEM_cert(der).encode() if der else b""
+            try:
+                caller = self.server.callers.of_certificate(pem, f"ipv4:{self.client_address[0]}:0")
+                require_right(caller, SAME_RIGHT_AS)
+            except RaftGossipError as error:
+                return 403, "text/plain", f"{error}\n".encode()
+        return 200, CONTENT_TYPE, self.server.page.text()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
+        """Nothing: a line each 15 seconds would hide the others."""
 
 
 class _Tls:

@@ -65,25 +65,31 @@ class NodeFeed:
         self.version = registry.version
         return True
 
-    def since(self, version: int, registry_id: str, registry: Registry) -> list[FeedEvent]:
-        """What to tell a follower who has seen all up to `version` of a registry; everything, if that is unknown."""
-        if registry_id == registry.registry_id and 0 < version == registry.version:
-            return []
+    def begin(self, registry: Registry) -> list[FeedEvent]:
+        """What to tell a follower who has seen nothing, or what cannot be told on from: a reset, then everybody."""
+        events = self._everybody(registry)
+        return [FeedEvent("reset", 0 if events else self.version), *events]
+
+    def since(self, version: int, registry_id: str, registry: Registry) -> list[FeedEvent] | None:
+        """What to tell a follower who has seen all up to `version` of a registry; None: he must begin again."""
+        if registry_id == registry.registry_id and version in (0, registry.version):
+            return [] if version == registry.version else self._everybody(registry)
         changes = registry.changes(version, registry_id)
         if changes is None:
-            return self._everything(registry)
+            return None
         events: list[FeedEvent] = []
         for change in changes.events:
             if change.record is None:
                 events.append(FeedEvent("left", change.version, change.node_id))
                 continue
-            is_new = _steps(version, self._came.get(change.node_id, version)) > 0
+            came = _steps(version, self._came.get(change.node_id, version))
+            is_new = 0 < came <= _steps(version, change.version)
             events.append(_event(change.version, change.record, "joined" if is_new else "updated"))
         if changes.leader is not None:
             events.append(_leader_event(changes.leader))
         return sorted(events, key=lambda event: _steps(version, event.version))
 
-    def _everything(self, registry: Registry) -> list[FeedEvent]:
+    def _everybody(self, registry: Registry) -> list[FeedEvent]:
         events: list[FeedEvent] = []
         for node_id, version in self._changed.items():
             record = registry.record(node_id)
@@ -97,7 +103,7 @@ class NodeFeed:
         for position, (event, later) in enumerate(pairwise(list(events))):
             if event.version == later.version:
                 events[position] = replace(event, version=0)
-        return [FeedEvent("reset", self.version if not events else 0), *events]
+        return events
 
     def _begin(self, registry: Registry, now: Moment) -> None:
         """Read the registry anew, as after a start."""

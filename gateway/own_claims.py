@@ -39,6 +39,8 @@ class OwnClaims:
     heard: HeardNodes = field(default_factory=HeardNodes, init=False)
     removals: OrderedDict[NodeId, Removal] = field(default_factory=OrderedDict, init=False)
     log: ChangeLog = field(default_factory=ChangeLog, init=False)
+    _superseded: OrderedDict[NodeId, int] = field(default_factory=OrderedDict, init=False)
+    """Claims that another gateway's supersede -> since when, in that order."""
 
     def find(self, node_id: NodeId) -> NodeRecord | None:
         """The claim to a node."""
@@ -51,6 +53,7 @@ class OwnClaims:
 
     def claim(self, record: NodeRecord) -> None:
         """The node was heard here just now."""
+        self._superseded.pop(record.node_id, None)
         old = self.heard.find(record.node_id)
         self.heard.hear(record)
         self.removals.pop(record.node_id, None)
@@ -64,11 +67,24 @@ class OwnClaims:
 
     def release(self, node_id: NodeId) -> None:
         """Give a claim up."""
+        self._superseded.pop(node_id, None)
         self.heard.forget(node_id)
         self.log.drop(node_id)
 
+    def outlast(self, node_id: NodeId, now_ms: int) -> None:
+        """The claim is superseded; it is to be given up in a while."""
+        self._superseded.setdefault(node_id, now_ms)
+
+    def outlasted(self, limit_ms: int) -> list[NodeId]:
+        """Take those that were superseded at or before `limit_ms`."""
+        taken: list[NodeId] = []
+        while self._superseded and next(iter(self._superseded.values())) <= limit_ms:
+            taken.append(self._superseded.popitem(last=False)[0])
+        return taken
+
     def remove(self, node_id: NodeId, stamp_ms: int, now_ms: int) -> None:
         """Keep for others to read that a node was removed."""
+        self._superseded.pop(node_id, None)
         self.heard.forget(node_id)
         self.removals[node_id] = Removal(stamp_ms, now_ms)
         self.removals.move_to_end(node_id)
@@ -91,10 +107,11 @@ class OwnClaims:
             touched.append(node_id)
         return touched
 
-    def due_ms(self, suspect_after_ms: int, forget_after_ms: int) -> list[int]:
+    def due_ms(self, suspect_after_ms: int, forget_after_ms: int, outlast_ms: int) -> list[int]:
         """When time must pass for something here."""
         heard = self.heard.first_due_ms(suspect_after_ms, forget_after_ms)
         due = [] if heard is None else [heard]
+        due += [next(iter(self._superseded.values())) + outlast_ms] if self._superseded else []
         return due + ([next(iter(self.removals.values())).removed_ms + forget_after_ms] if self.removals else [])
 
     def answer_parts(self, since_version: int, log_id: str, now_ms: int) -> tuple[bool, int, tuple[ClaimChange, ...]]:
@@ -125,6 +142,7 @@ class OwnClaims:
         self.log.check_invariants()
         assert not self.heard.ids() & set(self.removals)
         assert self.heard.ids() | set(self.removals) == set(self.log.keys())
+        assert set(self._superseded) <= self.heard.ids()
         assert len(self.removals) <= MAX_REMOVALS
         times = [removal.removed_ms for removal in self.removals.values()]
         assert times == sorted(times)

@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
 from pathlib import Path
 
-from gateway.settings import RULES, GatewaySettings, load_toml, make_settings, setting_from_text, text_of
-from raftgossip.errors import ConfigError
-from raftgossip.trust.files import DEFAULT_FOLDER, KeyFolder
+from gateway.settings import (
+    DEFAULT_KEYS,
+    RULES,
+    SWITCHES,
+    GatewaySettings,
+    flag_of,
+    help_of,
+    load_toml,
+    make_settings,
+    setting_from_text,
+)
+from raftgossip.trust.files import KeyFolder
 
-DEFAULTS: Mapping[str, object] = {each.name: getattr(GatewaySettings(), each.name) for each in fields(GatewaySettings)}
-WITHOUT_VALUE = frozenset({"insecure"})
 HELP_WIDTH = 100
-
-
-def flag_of(key: str) -> str:
-    """A setting's flag."""
-    return f"--{key.replace('_', '-')}"
-
-
-def help_of(key: str) -> str:
-    """What a setting is for, its default, and whether it can change while the gateway runs."""
-    default, live = DEFAULTS[key], "; live" if RULES[key].is_live else ""
-    if key == "keys":
-        shown = f"{DEFAULT_FOLDER}, if it is there"
-    elif key in WITHOUT_VALUE:
-        return RULES[key].about
-    else:
-        shown = "none" if default is None or default == () else text_of(default)
-    return f"{RULES[key].about} (default: {shown}{live})"
 
 
 def read_arguments(argv: Sequence[str] | None) -> tuple[GatewaySettings, Path | None]:
@@ -49,10 +38,8 @@ def read_arguments(argv: Sequence[str] | None) -> tuple[GatewaySettings, Path | 
         if text is None or text is False:
             continue
         values[key] = text if text is True else setting_from_text(key, text)
-    if "keys" not in values and not values.get("insecure") and KeyFolder(Path(DEFAULT_FOLDER)).exists():
-        values["keys"] = Path(DEFAULT_FOLDER)
-    if "keys" in values and values.get("insecure") and given["keys"] is not None:
-        raise ConfigError("--keys and --insecure exclude each other")
+    if "keys" not in values and not values.get("insecure") and KeyFolder(Path(DEFAULT_KEYS)).exists():
+        values["keys"] = Path(DEFAULT_KEYS)
     return make_settings(**values), None if path is None else Path(path)
 
 
@@ -62,11 +49,11 @@ def _parser() -> argparse.ArgumentParser:
         description="Run a gateway: where newcomers ask for peers. Training goes on without it. Settings that are live "
         "follow the file of --config when it changes, and `raftgossip gateway-set`.",
         epilog="example: python -m gateway --host 0.0.0.0 --port 8090 --node-timeout 300",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30, width=HELP_WIDTH),
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=31, width=HELP_WIDTH),
         allow_abbrev=False,
     )
     for key in RULES:
-        if key in WITHOUT_VALUE:
+        if key in SWITCHES:
             parser.add_argument(flag_of(key), action="store_true", help=help_of(key))
         else:
             parser.add_argument(flag_of(key), metavar="VALUE", help=help_of(key).replace("%", "%%"))

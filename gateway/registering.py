@@ -68,7 +68,7 @@ class StandingRegistration:
             beat = pb.HeartbeatRequest(node_id=request.node_id, cluster_id=self.cluster_id)
             response: pb.HeartbeatResponse = self._connection.call(lambda stub, s: stub.Heartbeat(beat, timeout=s))
             status = response.status
-            is_elsewhere = response.registry_id not in ("", self._registry_id)
+            is_elsewhere = response.registry_id != self._registry_id
             if status != "not_found" and not is_elsewhere:
                 return {
                     "status": status,

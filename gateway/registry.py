@@ -66,6 +66,9 @@ __all__ = [
 
 RESTART_LEAP = 1_000_000
 """A restarted gateway's version begins so far behind the one on disk: that may be older than what was told."""
+HANDOVER_MS = 5_000
+"""A claim that another gateway's supersedes is kept so much longer, but half a timeout at most: others may read of its
+end before they read of what supersedes it, and would see the node leave and come back."""
 MAX_DISPLACED = 1_024
 """Nodes that lost their id to another and have not come back yet; the oldest are dropped."""
 
@@ -260,6 +263,7 @@ class Registry:
         half_ms, whole_ms = self._settings.half_timeout_ms, self._settings.node_timeout_ms
         touched = self._own.pass_time(now_ms, half_ms, whole_ms)
         touched += self._others.lose_contact(now_ms, half_ms, whole_ms)
+        touched += self._let_go(now_ms)
         gone: list[NodeId] = []
         for node_id in touched:
             was_there = node_id in self._shown.records
@@ -319,7 +323,7 @@ class Registry:
         self.expire(now)
         max_nodes = self._settings.max_nodes
         for node_id in self._others.take(source, answer, now.monotonic_ms, now.wall_seconds, max_nodes):
-            self._reconsider(node_id)
+            self._reconsider(node_id, now.monotonic_ms)
         for cluster_id in answer.cluster_ids:
             self._founding.note_cluster(cluster_id)
         if answer.leader_id:
@@ -379,7 +383,7 @@ class Registry:
         self._own.claim(record)
         self._refresh(record.node_id)
 
-    def _reconsider(self, node_id: NodeId) -> None:
+    def _reconsider(self, node_id: NodeId, now_ms: int) -> None:
         """Another gateway says something new about a node."""
         own = self._own.find(node_id)
         if own is not None and own.stamp_ms <= self._others.removed_ms(node_id):
@@ -388,11 +392,21 @@ class Registry:
             rivals = self._others.rivals(node_id, -1)
             settled = settle(own, rivals, self.gateway_id)
             if settled is None:
-                self._own.release(node_id)
+                self._own.outlast(node_id, now_ms)
                 self._note_displaced(own, rivals)
             elif settled != own:
                 self._own.amend(settled)
         self._refresh(node_id)
+
+    def _let_go(self, now_ms: int) -> list[NodeId]:
+        """Give up the claims that others have superseded for long enough; returns them."""
+        released: list[NodeId] = []
+        for node_id in self._own.outlasted(now_ms - min(HANDOVER_MS, self._settings.half_timeout_ms)):
+            own = self._own.find(node_id)
+            if own is not None and settle(own, self._others.rivals(node_id, -1), self.gateway_id) is None:
+                self._own.release(node_id)
+                released.append(node_id)
+        return released
 
     def _note_displaced(self, own: NodeRecord, rivals: Iterable[NodeRecord]) -> None:
         if any(rival.registration.principal == own.registration.principal for rival in rivals):
@@ -459,11 +473,8 @@ class Registry:
 
     def _next_due_ms(self, now: Moment) -> int:
         half_ms, whole_ms = self._settings.half_timeout_ms, self._settings.node_timeout_ms
-        due = [
-            now.monotonic_ms + half_ms,
-            *self._own.due_ms(half_ms, whole_ms),
-            *self._others.due_ms(half_ms, whole_ms),
-        ]
+        due = [now.monotonic_ms + half_ms, *self._own.due_ms(half_ms, whole_ms, min(HANDOVER_MS, half_ms))]
+        due += self._others.due_ms(half_ms, whole_ms)
         due += [self._founding.absent_until_ms] if self._named_is_absent() else []
         if self._shown.waiting_elsewhere and now.monotonic_ms < self._founding.grace_until_ms:
             due.append(self._founding.grace_until_ms)

@@ -24,6 +24,8 @@ from raftgossip.ids import Address, parse_node_id
 FILE_NAME = "registry.sqlite"
 FORMAT_VERSION = 1
 LOCK_WAIT_S = 0.5
+MIN_FILE_BYTES = 512
+"""The smallest page that SQLite knows."""
 
 _SETTINGS = ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL")
 _TABLES = (
@@ -110,10 +112,14 @@ class RegistryStore:
     # --- opening
 
     def _refuse_lost_content(self) -> None:
-        """Refuse what SQLite would pass over in silence: an emptied file beside a WAL that still has something."""
+        """Refuse what SQLite would take for a new file: one cut to a few bytes, or emptied beside its WAL. One that is
+        empty and alone is a new one: then there is no memory, and the gateway waits for members as at its first start.
+        """
         wal_path = self._path.with_name(f"{self._path.name}-wal")
-        is_empty = not self._path.exists() or self._path.stat().st_size == 0
-        if is_empty and wal_path.exists() and wal_path.stat().st_size > 0:
+        num_bytes = self._path.stat().st_size if self._path.exists() else 0
+        if 0 < num_bytes < MIN_FILE_BYTES:
+            raise self._damaged(f"it has {num_bytes} bytes")
+        if num_bytes == 0 and wal_path.exists() and wal_path.stat().st_size > 0:
             raise self._damaged(f"it is empty or missing, but {wal_path} tells of its content")
 
     def _open(self) -> None:

@@ -18,6 +18,10 @@ from raftgossip.ids import Address
 
 GATEWAY_PORT = 8090
 """A gateway's address without a port means this one."""
+DEFAULT_KEYS = "raftgossip-keys"
+"""The key folder that the command line takes where none is named and this one is there."""
+SWITCHES = frozenset({"insecure"})
+"""Settings whose flags take no value."""
 MAX_SECONDS = 10_000_000
 """About four months; a timer of the system holds no more on every platform."""
 
@@ -173,6 +177,22 @@ def live_texts(settings: GatewaySettings) -> dict[str, str]:
     return {key: text_of(getattr(settings, key)) for key, rule in RULES.items() if rule.is_live}
 
 
+def flag_of(key: str) -> str:
+    """A setting's flag on the command line."""
+    return f"--{key.replace('_', '-')}"
+
+
+def help_of(key: str) -> str:
+    """What a setting is for, its default, and whether it can change while the gateway runs."""
+    if key in SWITCHES:
+        return RULES[key].about
+    default, live = getattr(GatewaySettings(), key), "; live" if RULES[key].is_live else ""
+    shown = "none" if default is None or default == () else text_of(default)
+    if key == "keys":
+        shown = f"{DEFAULT_KEYS}, if it is there"
+    return f"{RULES[key].about} (default: {shown}{live})"
+
+
 def nearest(key: str) -> str:
     """The end of a sentence about an unknown key: what was probably meant, or what is known."""
     close = difflib.get_close_matches(key.replace("-", "_"), RULES, n=2, cutoff=0.6)
@@ -283,14 +303,16 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "insecure": _switch("no certificates, though there is a key folder"),
         "data_dir": _optional(_path("what must outlive a restart is kept there")),
         "gateways": _addresses("other gateways to exchange the list with, host:port,…"),
-        "node_timeout": _number("silence that removes a node", 0.002, MAX_SECONDS, " of seconds"),
-        "heartbeat_interval": _number("asked of the nodes", 0.001, MAX_SECONDS, " of seconds"),
-        "rebuild_grace": _number("wait for members after a start without memory", 0, 3600, " of seconds"),
-        "max_nodes": _whole("more registrations are refused", 1, 10_000_000, is_live=True),
+        "node_timeout": _number("seconds of silence that remove a node", 0.002, MAX_SECONDS, " of seconds"),
+        "heartbeat_interval": _number(
+            "seconds between heartbeats, as asked of the nodes", 0.001, MAX_SECONDS, " of seconds"
+        ),
+        "rebuild_grace": _number("seconds to wait for members after a start without memory", 0, 3600, " of seconds"),
+        "max_nodes": _whole("nodes; more registrations are refused", 1, 10_000_000, is_live=True),
         "max_workers": _whole("threads that answer", 1, 1000),
         "max_watchers": _whole("callers that are told of every change", 0, 1000),
-        "max_calls": _whole("of all callers together, at once", 1, 100_000),
-        "max_calls_per_caller": _whole("of one caller, at once", 1, 100_000, is_live=True),
+        "max_calls": _whole("calls of all callers at once", 1, 100_000),
+        "max_calls_per_caller": _whole("calls of one caller at once", 1, 100_000, is_live=True),
         "rate_per_s": _number("calls of one caller in a second", 0.001, 1_000_000_000),
         "burst": _number("calls of one caller after a pause", 1, 1_000_000_000),
         "metrics_port": _optional(_whole("where Prometheus finds /metrics; 0 picks a free one", 0, 65535)),

@@ -46,6 +46,10 @@ class SharedRegistry:
         self._num_waiting = 0
         self._stopping = threading.Event()
 
+    def now(self) -> Moment:
+        """The time."""
+        return self._clock()
+
     @contextmanager
     def operation(self) -> Iterator[tuple[Registry, Moment]]:
         """The registry and the time, for one operation."""
@@ -88,7 +92,7 @@ class SharedRegistry:
         try:
             disk.save(unsaved)
         except StorageError as error:
-            logger.error(Event("the registry cannot be saved", reason=str(error)))  # noqa: TRY400
+            logger.error(Event("the registry cannot be saved", reason=str(error)))
             raise
         self._saved_step, self._saved_facts = unsaved.step, unsaved.num_facts
 
@@ -117,6 +121,8 @@ class SharedRegistry:
         with self.operation() as (registry, now):
             self._feed.follow(registry, now)
             events = self._feed.since(version, registry_id, registry)
+            if events is None:
+                events = self._feed.begin(registry)
             return events, registry.version, registry.registry_id
 
     @property

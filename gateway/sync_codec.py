@@ -75,8 +75,8 @@ def answer_from_proto(response: pb.SyncRegistryResponse) -> SyncAnswer:
     """
     if response.registry_version < 0:
         raise WireError(f"registry_version: {response.registry_version} is negative")
-    if len(response.cluster_ids) > MAX_CLUSTER_IDS or len(response.gateway_ids) > MAX_GATEWAY_IDS:
-        raise WireError(f"cluster_ids, gateway_ids: more than {MAX_CLUSTER_IDS} of them, or {MAX_GATEWAY_IDS}")
+    _check_count("cluster_ids", len(response.cluster_ids), MAX_CLUSTER_IDS)
+    _check_count("gateway_ids", len(response.gateway_ids), MAX_GATEWAY_IDS)
     if response.leader_id != 0:
         node_id_from_proto("leader_id", response.leader_id)
     version, named = response.registry_version, None
@@ -144,6 +144,11 @@ def _claim_from_proto(node_id: NodeId, synced: pb.SyncedNode) -> Claim:
     registration = replace(registration_from_proto(request, identity), owner=owner)
     status = SUSPECTED if node.status == SUSPECTED else ACTIVE
     return Claim(node_id, registration, stamp_ms, status, node.join_timestamp, age_ms)
+
+
+def _check_count(field: str, count: int, max_count: int) -> None:
+    if count > max_count:
+        raise WireError(f"{field}: {count} were given; at most {max_count} are allowed")
 
 
 def _milliseconds(field: str, seconds: float) -> int:

@@ -11,7 +11,8 @@ that the gateway knows of. A claim made in knowledge of another therefore supers
 only claims made in ignorance of each other are ordered by the clocks. Unlike the paper's clock it is kept for each
 node, so that it does not run ahead of the wall clock where many claims are made.
 
-- A node that comes to another gateway is claimed there. The gateway that held it sees a later claim and lets go.
+- A node that comes to another gateway is claimed there. The gateway that held it sees a later claim, and lets go when
+  all others have had time to see it too.
 - A node that is removed leaves a *removal* with a stamp, and no earlier claim counts, until it is forgotten again.
 - Two nodes with one id: the one that joined first keeps it, then the one whose owner sorts first. The loser's gateway
   lets go, so that the loser must register again, and is refused.

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import seed as seeded
 from hypothesis import strategies as st
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,6 +48,7 @@ def by_hypothesis(target: Callable[[bytes], None], seeds: tuple[bytes, ...], exe
     count = 0
 
     def run(examples: int, number: int) -> None:
+        @seeded(seed + number)
         @settings(
             max_examples=examples,
             database=None,
@@ -60,7 +62,6 @@ def by_hypothesis(target: Callable[[bytes], None], seeds: tuple[bytes, ...], exe
             count += 1
             target(data)
 
-        fuzz.hypothesis.inner_test._hypothesis_internal_use_seed = seed + number
         fuzz()
 
     number = 0

@@ -209,7 +209,7 @@ class Cast:
         # Keys of the user's own, which may lie in this folder, are none of the demo's business.
         self._trust = ["--keys", str(keys.path)] if keys is not None else ["--insecure"]
         data_dir = str(folder / "gateway")
-        command = ["gateway", "--host", "127.0.0.1", "--port", "0", "--data-dir", data_dir, *self._trust]
+        command = ["gateway", "--host", "127.0.0.1", "--port", "0", "--new", "--data-dir", data_dir, *self._trust]
         self.gateway = self._child("the gateway", "gateway", command, _address_of_gateway)
         self.peers: dict[int, PeerProcess] = {}
 

@@ -116,8 +116,8 @@ def run_demo(plan: Plan, files: tuple[Path, Path], environment: Mapping[str, str
 def _start(plan: Plan, cast: Cast, view: View) -> None:
     if plan.tls:
         view.say(
-            f"made keys: one federation of {plan.num_peers} organisations, each with its own authority and one peer; "
-            "from here on everything is encrypted, and both ends of every connection show a certificate"
+            f"made keys: a federation of {plan.num_peers} organisations with their own authorities and a peer each; "
+            "from here on all is encrypted, and both ends show certificates"
         )
     view.say("starting a gateway, then the peers")
     cast.gateway.start()

@@ -69,24 +69,27 @@ def watch_gateway(text: str, credentials: LiveCredentials | None) -> Iterator[No
 
     Raises: as `ask_gateway`, before the first answer.
     """
-    version, registry_id = 0, ""
-    has_answered = False
+    version, registry_id, newest_kind = 0, "", ""
     while True:
         silent: list[str] = []
         for address in _addresses(text):
             client = GatewayOperatorClient(address, credentials)
             try:
                 for event in client.watch(version, registry_id):
-                    has_answered = True
                     version, registry_id = event["registry_version"], event["registry_id"]
-                    yield event
+                    if (event["kind"], newest_kind) != (
+                        "reset",
+                        "reset",
+                    ):  # an empty list begins anew with its first node
+                        yield event
+                    newest_kind = event["kind"]
             except TransportError as error:
                 silent.append(why_silent(address, "gateway", credentials, error))
             except RemoteError as error:
                 raise _not_a_gateway(address, error) from error
             finally:
                 client.close()
-        if silent and not has_answered:
+        if silent and not newest_kind:
             raise ClusterUnreachable("; ".join(silent))
         time.sleep(REDIAL_S)
 
@@ -104,7 +107,7 @@ def gateway_view(document: GatewayDocument) -> Group:
 def event_line(event: NodeEventDocument) -> str:
     """One change as one line, for a list that grows."""
     node = event["node"]
-    words = [f"version {event['registry_version']:<6}"]
+    words = [f"version {event['registry_version']}" if event["registry_version"] else ""]
     if event["node_id"] is not None:
         words.append(f"node {event['node_id']}")
     words.append(KINDS.get(event["kind"], event["kind"]))
@@ -114,7 +117,7 @@ def event_line(event: NodeEventDocument) -> str:
         words.append(f"at {node['address']}, {node['status']}")
     if event["term"] is not None:
         words.append(f"in term {event['term']}")
-    return printable("  ".join((words[0], " ".join(words[1:]))))
+    return printable(f"{words[0]:<15} {' '.join(words[1:])}")
 
 
 def _facts(document: GatewayDocument) -> list[tuple[str, str]]:

@@ -37,6 +37,8 @@ from raftgossip.runtime.service import Hints, JoinAnswer, JoinAsk
 JOIN_TIMEOUT_MS = 5_000
 RETRY_MS = (200, 2_000)
 """The first and the longest pause between two rounds of asking."""
+MIN_PAUSE_MS = 50
+"""Where a gateway wants less patience than that."""
 UNREACHABLE_AFTER_MS = 20_000
 """Without any discovery answer for so long a newcomer gives up; with one it waits on, for its cluster may come."""
 TELL_EVERY_MS = 10_000
@@ -125,9 +127,10 @@ async def enter_cluster(
         heard = await search.ask_around()
         if heard.answer is not None or search.may_found(heard):
             return heard.answer
-        search.tell(heard, pause_ms)
-        wait_ms = heard.hints.wait_ms or pause_ms
-        await pause(min(pause_ms, max(RETRY_MS[0] // 4, wait_ms)))
+        # A gateway that wants a while names somebody as soon as it is over.
+        until_next_ms = min(pause_ms, max(heard.hints.wait_ms, MIN_PAUSE_MS)) if heard.hints.wait_ms else pause_ms
+        search.tell(heard, until_next_ms)
+        await pause(until_next_ms)
         pause_ms = min(2 * pause_ms, RETRY_MS[1])
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from raftgossip.errors import ConfigError
+from raftgossip.errors import ConfigError, TransportError
 from raftgossip.ids import NodeId
 from raftgossip.peer.config import PeerConfig
 from raftgossip.trust.credentials import LiveCredentials
@@ -77,3 +77,31 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def explained(error: TransportError, credentials: LiveCredentials | None) -> TransportError:
+    """In plain words why a connection did not come about, where it failed for the keys of either side; else as it is.
+
+    `credentials`: this node's own; None: it called in the open.
+    """
+    text = str(error)
+    if "failed to connect" not in text:
+        return error
+    was_closed = any(words in text for words in ("Socket closed", "Connection reset", "Broken pipe"))
+    if credentials is None:
+        if was_closed:
+            return TransportError("whoever listens there closes open connections, so it speaks TLS: give --keys")
+        return error
+    uri, federation = credentials.current().identity.uri, credentials.current().identity.federation
+    if was_closed:
+        return TransportError(
+            f"whoever listens there refuses the certificate of {uri}: `raftgossip keys show` tells whether it is valid"
+        )
+    if "WRONG_VERSION_NUMBER" in text:
+        return TransportError("whoever listens there does not use TLS: start it with --keys, or this node --insecure")
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return TransportError(
+            f"whoever listens there does not belong to the federation {federation}, or its certificate has expired: "
+            "compare both federation.pem, and the clocks"
+        )
+    return error

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from raftgossip.core.epoch.command import EpochRecord
 from raftgossip.core.raft.membership import founding
-from raftgossip.errors import ConfigError, RaftGossipError
+from raftgossip.errors import ConfigError, RaftGossipError, TransportError
 from raftgossip.facts import ClusterEntered, EpochClosed, Fact, Listening, Notice
 from raftgossip.ids import Address
 from raftgossip.learning.task import LearningTask
@@ -32,7 +32,7 @@ from raftgossip.peer.front import Front
 from raftgossip.peer.identity import Identity, load_identity, new_cluster_id
 from raftgossip.peer.models import Models
 from raftgossip.peer.node import Node
-from raftgossip.peer.own_keys import load_own_keys, warning_about
+from raftgossip.peer.own_keys import explained, load_own_keys, warning_about
 from raftgossip.peer.parts import Parts
 from raftgossip.peer.planning import check_names
 from raftgossip.peer.restoring import restore
@@ -238,7 +238,10 @@ class Peer:
         """Find the cluster or found it, and write down which it is."""
 
         async def join(address: Address, ask: JoinAsk, timeout_ms: int) -> JoinAnswer:
-            return await ask_to_join(address, ask, timeout_ms, parts.credentials)
+            try:
+                return await ask_to_join(address, ask, timeout_ms, parts.credentials)
+            except TransportError as error:
+                raise explained(error, parts.credentials) from error
 
         rules = FoundingRules(self.config.found, self.config.expect)
         answer = await enter_cluster(

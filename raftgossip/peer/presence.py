@@ -95,7 +95,7 @@ class Presence:
         known = [entry.address for entry in standing.view().roster if entry.node_id != standing.node_id]
         for address in dict.fromkeys([*known, *await self._discovered()]):
             try:
-                await ask_to_join(address, self._parts.ask, JOIN_TIMEOUT_MS, getattr(self._parts, "credentials", None))
+                await ask_to_join(address, self._parts.ask, JOIN_TIMEOUT_MS, self._parts.credentials)
             except FINAL:
                 raise
             except RaftGossipError:
@@ -182,7 +182,7 @@ class Presence:
 
     def _leadership(self) -> int | None:
         """The term that this node leads; None: it does not lead."""
-        return int(getattr(self._standing, "term", 0)) if self._standing.is_leader else None
+        return self._standing.term if self._standing.is_leader else None
 
     async def _watch(self, registered: _Registered) -> None:
         """A source that was away may have forgotten this node: it hears of it at once, not at the next heartbeat."""

@@ -204,7 +204,7 @@ class GatewayDiscovery:
         """Close all connections; calls in flight end with `TransportError`."""
         channels, self._channels = self._channels, {}
         for channel in channels.values():
-            await _end(channel)
+            await channel.close()
 
     # --- which gateway
 
@@ -277,7 +277,7 @@ class GatewayDiscovery:
     async def _close(self, gateway: Address, channel: grpc.aio.Channel) -> None:
         if self._channels.get(gateway) is channel:
             del self._channels[gateway]
-        await _end(channel)
+        await channel.close()
 
     def _hints_from(self, gateway: Address, answer: pb.RegisterNodeResponse, me: NodeId) -> Hints:
         nodes = list(answer.nodes)
@@ -309,15 +309,6 @@ async def _watch(channel: grpc.aio.Channel, state: grpc.ChannelConnectivity) -> 
         await channel.wait_for_state_change(state)
     except grpc.aio.UsageError:
         pass  # it is closed
-
-
-async def _end(channel: grpc.aio.Channel) -> None:
-    """Close a connection. gRPC tells everybody who watched it, those too who have stopped to listen: the event loop must
-    outlive that, for gRPC's threads tell other loops nothing more once they found one closed."""
-    async with asyncio.TaskGroup() as group:
-        group.create_task(_watch(channel, channel.get_state()))
-        await asyncio.sleep(0)  # it watches now
-        await channel.close()
 
 
 def _source(gateway: Address | AddressSource) -> AddressSource:

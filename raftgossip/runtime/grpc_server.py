@@ -300,7 +300,7 @@ class PeerServer:
         return pb.PublishRevocationsResponse(message=message)
 
     def _fetch_model(
-        self, request: pb.FetchModelRequest, context: grpc.ServicerContext, _: Caller
+        self, request: pb.FetchModelRequest, _context: grpc.ServicerContext, _: Caller
     ) -> Generator[pb.ModelChunk, None, None]:
         self._check_cluster(request.cluster_id)
         data = self._service.model(request.digest).data.cast("B")

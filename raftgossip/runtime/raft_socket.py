@@ -244,10 +244,17 @@ class _Incoming(asyncio.Protocol):
 
 
 class OutgoingSocket(asyncio.Protocol):
-    """A connection that frames leave on, written at once and in their order."""
+    """A connection that frames leave on, in their order, and at once while the neighbour reads.
+
+    What it does not read in time waits here and not in the transport: one with TLS would tell that it has room as soon
+    as it has handed everything, however much, to the transport below it.
+    """
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
+        self._waiting: deque[bytes] = deque()
+        self._num_waiting_bytes = 0
+        self._is_flushing = False
         self._can_write = asyncio.Event()
         self._has_news = asyncio.Event()
         self._is_closed = False
@@ -271,15 +278,29 @@ class OutgoingSocket(asyncio.Protocol):
     def resume_writing(self) -> None:
         """It does again."""
         self._can_write.set()
+        if not self._is_flushing:
+            self._flush()
 
     def send(self, frame: bytes) -> None:
         """Write a frame; it is dropped while `BUFFER_BYTES` wait already."""
         transport = self._transport
         if transport is None or self._is_closed:
             return
-        if not self._can_write.is_set() and transport.get_write_buffer_size() > BUFFER_BYTES:
-            return
-        transport.write(len(frame).to_bytes(LENGTH_BYTES) + frame)
+        data = len(frame).to_bytes(LENGTH_BYTES) + frame
+        if self._can_write.is_set() and not self._waiting:
+            transport.write(data)
+        elif self._num_waiting_bytes <= BUFFER_BYTES:
+            self._waiting.append(data)
+            self._num_waiting_bytes += len(data)
+
+    def _flush(self) -> None:
+        assert self._transport is not None
+        self._is_flushing = True
+        while self._waiting and self._can_write.is_set() and not self._is_closed:
+            data = self._waiting.popleft()
+            self._num_waiting_bytes -= len(data)
+            self._transport.write(data)
+        self._is_flushing = False
 
     def wake(self) -> None:
         """Let `wait` return: the neighbour is elsewhere now."""
@@ -302,6 +323,7 @@ class OutgoingSocket(asyncio.Protocol):
     def close(self) -> None:
         """Close the connection; what waits is lost. Harmless when repeated."""
         self._is_closed = True
+        self._waiting.clear()
         if self._transport is not None:
             self._transport.abort()
 

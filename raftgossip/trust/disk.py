@@ -75,13 +75,15 @@ def rename_file(path: Path, to: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """A folder for its owner alone; one that is there stays as it is.
+    """A folder for its owner alone, and those above it; one that is there stays as it is.
 
     Raises:
         StorageError: it cannot be made.
     """
+    if not path.parent.exists():
+        make_folder(path.parent)
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise StorageError(f"cannot make the folder {path}: {error.strerror}") from None
 

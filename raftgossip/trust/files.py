@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from raftgossip.errors import ConfigError, Unauthenticated
 from raftgossip.trust.authority import (
     Authority,
-    key_from_pem,
     key_to_pem,
     make_certificate,
     make_key,
@@ -39,10 +38,10 @@ from raftgossip.trust.certificates import (
     verify_chain,
 )
 from raftgossip.trust.credentials import LiveCredentials
-from raftgossip.trust.disk import PRIVATE, blaming, locked, read_file, read_private, write_file
+from raftgossip.trust.disk import PRIVATE, blaming, locked, read_file, write_file
 from raftgossip.trust.holder_files import HolderFiles
 from raftgossip.trust.identity import Identity, Role
-from raftgossip.trust.key_layout import KeyLayout
+from raftgossip.trust.key_layout import KeyLayout, read_key
 from raftgossip.trust.revocation import MAX_LIST_BYTES, Revocations, read_revocation_list
 from raftgossip.trust.tokens import make_token
 
@@ -285,9 +284,7 @@ class KeyFolder:
         with locked(self.path):
             if not files.key_path.exists():
                 write_file(files.key_path, key_to_pem(make_key()), PRIVATE)
-            with blaming(files.key_path):
-                key = key_from_pem(read_private(files.key_path))
-            pem = make_request(key, organisation, role, name)
+            pem = make_request(read_key(files.key_path), organisation, role, name)
             write_file(files.request_path, pem)
         return pem
 
@@ -326,9 +323,7 @@ class KeyFolder:
         with locked(self.path):
             if self.exists() and self._layout.root() != root:
                 raise Unauthenticated(f"it is of another federation than {self.federation}, whose root is here")
-            with blaming(files.key_path):
-                key = key_from_pem(read_private(files.key_path))
-            if key_digest_of(key.public_key()) != accepted.key_digest:
+            if key_digest_of(read_key(files.key_path).public_key()) != accepted.key_digest:
                 raise ConfigError(f"it was made for another key than the one in {files.key_path}")
             write_file(files.chain_path, _to_pem(*chain))
             if not self.exists():

@@ -10,12 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from raftgossip.errors import ConfigError, Unauthenticated
-from raftgossip.trust.authority import PrivateKey, key_from_pem, key_to_pem
+from raftgossip.trust.authority import PrivateKey, key_to_pem
 from raftgossip.trust.certificates import key_digest_of, read_certificate, read_pem_certificates, verify_chain
 from raftgossip.trust.credentials import Credentials
-from raftgossip.trust.disk import PRIVATE, blaming, read_file, read_private, rename_file, stamp_of, write_file
+from raftgossip.trust.disk import PRIVATE, blaming, read_file, rename_file, stamp_of, write_file
 from raftgossip.trust.identity import Role
-from raftgossip.trust.key_layout import KeyLayout
+from raftgossip.trust.key_layout import KeyLayout, read_key
 from raftgossip.trust.revocation import Revocations
 
 PAIR_READS = 10
@@ -50,7 +50,7 @@ class HolderFiles:
         stamp = self._look()  # first, so that what changes from now on is read again
         root_pem = read_file(self._layout.root_path)
         self._revocations = self._layout.revocations(self._revocations)
-        chain_pem, key_pem, key_path = self._pair()
+        chain_pem, key, key_path = self._pair()
         with blaming(self.chain_path):
             certificate = verify_chain(read_pem_certificates(chain_pem), self._layout.root())
             if f"{certificate.identity.role}-{certificate.identity.name}" != self._name:
@@ -58,7 +58,7 @@ class HolderFiles:
         self._stamp = stamp
         return Credentials(
             certificate=certificate,
-            key_pem=key_pem,
+            key_pem=key_to_pem(key),
             chain_pem=chain_pem,
             root_pem=root_pem,
             key_path=key_path,
@@ -82,9 +82,9 @@ class HolderFiles:
             ConfigError: a file is missing, damaged or open to others, or the key is not the certificate's.
             StorageError: the disk failed.
         """
-        _, key_pem, path = self._pair()
+        _, key, path = self._pair()
         self._settle(path)
-        return key_from_pem(key_pem)
+        return key
 
     def replace_both(self, key: PrivateKey, chain_pem: bytes) -> None:
         """A new key with its certificate. Hold the folder's lock.
@@ -96,7 +96,7 @@ class HolderFiles:
         write_file(self.chain_path, chain_pem)
         self._settle(self._next_key_path)
 
-    def _pair(self) -> tuple[bytes, bytes, Path]:
+    def _pair(self) -> tuple[bytes, PrivateKey, Path]:
         """The chain, the key that fits it, and where that key lies."""
         if not self.chain_path.exists():
             raise ConfigError(f"there is no {self.chain_path}; make one with raftgossip keys issue")
@@ -107,10 +107,9 @@ class HolderFiles:
             for path in (self.key_path, self._next_key_path):
                 if path == self._next_key_path and not path.exists():
                     continue
-                key_pem = read_private(path)
-                with blaming(path):
-                    if key_digest_of(key_from_pem(key_pem).public_key()) == certificate.key_digest:
-                        return chain_pem, key_pem, path
+                key = read_key(path)
+                if key_digest_of(key.public_key()) == certificate.key_digest:
+                    return chain_pem, key, path
         raise ConfigError(f"{self.chain_path} certifies another key than the one in {self.key_path}")
 
     def _settle(self, path: Path) -> None:

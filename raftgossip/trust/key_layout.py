@@ -20,7 +20,7 @@ from pathlib import Path
 from cryptography import x509
 
 from raftgossip.errors import ConfigError, Unauthenticated
-from raftgossip.trust.authority import Authority, key_from_pem
+from raftgossip.trust.authority import Authority, PrivateKey, key_from_pem
 from raftgossip.trust.certificates import (
     Certificate,
     federation_of,
@@ -138,9 +138,22 @@ class KeyLayout:
         return known
 
 
+def read_key(path: Path) -> PrivateKey:
+    """A private key.
+
+    Raises:
+        ConfigError: it is missing, none of ours, or others than its owner can read it.
+    """
+    pem = read_private(path)
+    try:
+        return key_from_pem(pem)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
 def _authority(path: Path, whose: str) -> Authority:
     key_path = path.with_suffix(".key")
     if not key_path.exists():
         raise ConfigError(f"there is no {key_path}; this takes the key of {whose}, which its administrator keeps")
     with blaming(path):
-        return Authority(read_pem_certificates(read_file(path))[0], key_from_pem(read_private(key_path)))
+        return Authority(read_pem_certificates(read_file(path))[0], read_key(key_path))

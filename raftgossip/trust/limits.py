@@ -45,4 +45,4 @@ class TokenBuckets:
         self._buckets.move_to_end(principal)
         if len(self._buckets) > MAX_PRINCIPALS:
             self._buckets.popitem(last=False)
-        return 0 if taken else max(1, math.ceil((1 - left) * 1000 / self.rate_per_s))
+        return 0 if taken else max(1, math.ceil((1 - _ROUNDING / 2 - left) * 1000 / self.rate_per_s))

@@ -18,14 +18,17 @@ from raftgossip.cli.demo_summary import (
     Event,
     Outcome,
     SeenEpoch,
+    Witnessed,
     document,
     largest_difference,
     position,
     problems,
     stall_s,
 )
+from raftgossip.cli.demo_tls import make_keys
 from raftgossip.errors import ConfigError
 from raftgossip.observe.plots import Mark, RunPicture, draw_run
+from raftgossip.trust.identity import Role
 
 
 def epoch(number: int, closed_at_s: float | None = None, outcome: str = "closed") -> SeenEpoch:
@@ -67,6 +70,10 @@ PICTURE = RunPicture(
     marks=[Mark(1.2, "kill -9 the leader, node 1", "kill"), Mark(1.3, "kill -9 the gateway", "kill")],
 )
 GOOD = outcome(epoch(1), epoch(2), epoch(3))
+WITNESSED = Witnessed(
+    "demo", {1: "spiffe://demo/site-1/1", 2: "spiffe://demo/site-2/2"}, ("the gateway", "node 1", "node 2")
+)
+GUARDED = replace(GOOD, tls=True, witnessed=WITNESSED)
 
 
 def test_a_good_run_has_no_problems() -> None:
@@ -85,12 +92,40 @@ def test_a_good_run_has_no_problems() -> None:
         (replace(GOOD, models={**GOOD.models, 2: np.full(4, 1.0001, np.float32)}), "models differ by 1.0e-04"),
         (replace(GOOD, models={**GOOD.models, 2: np.full(4, np.nan, np.float32)}), "models differ by nan"),
         (replace(GOOD, accuracy_shared=0.79), "below the target"),
+        (replace(GUARDED, witnessed=None), "nobody could be asked who was authenticated"),
+        (replace(GUARDED, witnessed=replace(WITNESSED, identities={1: "", 2: "x"})), "node 1 was registered without a"),
+        (
+            replace(GUARDED, witnessed=replace(WITNESSED, refusing=("node 1", "node 2"))),
+            "the gateway answered a caller",
+        ),
+        (
+            replace(GUARDED, witnessed=replace(WITNESSED, refusing=("the gateway", "node 1"))),
+            "node 2 answered a caller",
+        ),
         (replace(GOOD, events=(Event("kill", "leader", 1, 1.5),)), "node 1, killed at 1.5 s, did not catch up"),
     ],
 )
 def test_what_was_promised_and_did_not_happen_is_named(bad: Outcome, words: str) -> None:
     assert any(words in each for each in problems(bad)), problems(bad)
     assert document(bad, {})["good"] is False
+
+
+def test_a_good_run_with_tls_says_who_was_authenticated() -> None:
+    assert problems(GUARDED) == []
+    assert document(GUARDED, {})["tls"] == {
+        "federation": "demo",
+        "authenticated": {"1": "spiffe://demo/site-1/1", "2": "spiffe://demo/site-2/2"},
+        "refusing_strangers": ["the gateway", "node 1", "node 2"],
+    }
+    assert document(GOOD, {})["tls"] is None
+
+
+def test_each_peer_of_the_demo_is_of_an_organisation_of_its_own(tmp_path: Path) -> None:
+    keys = make_keys(tmp_path / "keys", num_peers=2)
+    organisations = {name: keys.credentials(Role.PEER, name).current().identity.organisation for name in ("1", "2")}
+    assert organisations == {"1": "site-1", "2": "site-2"}
+    assert keys.credentials(Role.OPERATOR).current().identity.name == "demo"
+    assert keys.credentials(Role.GATEWAY).current().identity.federation == "demo"
 
 
 def test_the_document_has_what_readers_rely_on() -> None:
@@ -193,3 +228,18 @@ def test_a_demo_without_kills_shows_the_hospitals(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "8 of 8" in ended.stdout
     assert json.loads((tmp_path / "run.json").read_text())["kills"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_demo_with_tls_encrypts_everything_and_says_who_was_authenticated(tmp_path: Path) -> None:
+    ended = run_demo("--tls", "--peers", "3", "--epochs", "6", "--out", str(tmp_path / "run"))
+    written = json.loads((tmp_path / "run.json").read_text())
+
+    short_of_target = [each for each in written["problems"] if "below the target" in each]
+    assert written["problems"] == short_of_target, ended.stdout + ended.stderr
+    assert [each["what"] for each in written["kills"]] == ["leader", "gateway"]
+    assert written["tls"]["authenticated"] == {str(node): f"spiffe://demo/site-{node}/{node}" for node in (1, 2, 3)}
+    assert written["tls"]["refusing_strangers"] == ["the gateway", "node 1", "node 2", "node 3"]
+    assert "node 3 is spiffe://demo/site-3/3" in ended.stdout
+    assert "a caller without a certificate was refused by the gateway, node 1, node 2, node 3" in ended.stdout

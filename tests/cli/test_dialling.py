@@ -159,7 +159,7 @@ def test_ones_own_expired_certificate_is_said_before_anything_is_dialled(
 
 
 def test_a_folder_that_was_named_and_holds_no_keys_is_never_ignored(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no key folder.*keys init"):
+    with pytest.raises(ConfigError, match=r"no key folder.*keys init"):
         own_credentials(str(tmp_path), insecure=False)
     assert own_credentials(str(tmp_path), insecure=True) is None
 

@@ -109,23 +109,30 @@ def test_watching_goes_on_where_a_stream_ended(
 ) -> None:
     monkeypatch.setattr(raftgossip.cli.discovering, "REDIAL_S", 0.0)
     gateway.streams = [
-        [event("reset", 0), event("joined", 3, 1, node=node_info(1)), event("leader", 4, 1, node=node_info(1), term=2)],
+        [
+            event("reset", 0),
+            event("reset", 0),
+            event("joined", 3, 1, node=node_info(1)),
+            event("leader", 4, 1, node=node_info(1), term=2),
+        ],
         [event("left", 5, 1), event("leader", 6)],
     ]
     outcome = command("discover", "--gateway", address, "--watch")
     assert gateway.watched_from == [(0, ""), (4, REGISTRY), (6, REGISTRY)]
-    lines = [line.split(maxsplit=2)[2] for line in outcome.out.splitlines()]
-    assert lines == [
-        "everybody who is there:",
-        "node 1 joined at 10.0.0.7:7001, active",
-        "node 1 leads at 10.0.0.7:7001, active in term 2",
-        "node 1 left",
-        "no leader is known",
+    assert outcome.out.splitlines() == [
+        "                everybody who is there:",
+        "version 3       node 1 joined at 10.0.0.7:7001, active",
+        "version 4       node 1 leads at 10.0.0.7:7001, active in term 2",
+        "version 5       node 1 left",
+        "version 6       no leader is known",
     ]
     assert (outcome.code, outcome.complaint) == (1, "raftgossip: the certificate has been revoked")
 
 
-def test_watching_as_json_has_one_change_a_line(command: Command, gateway: CannedGateway, address: str) -> None:
+def test_watching_as_json_has_one_change_a_line(
+    command: Command, gateway: CannedGateway, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(raftgossip.cli.discovering, "REDIAL_S", 0.0)
     gateway.streams = [[event("joined", 3, 1, node=node_info(1)), event("left", 4, 1)]]
     found = [
         json.loads(line) for line in command("discover", "--gateway", address, "--watch", "--json").out.splitlines()

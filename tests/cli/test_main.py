@@ -17,7 +17,20 @@ from raftgossip.cli import main as main_module
 from raftgossip.errors import AlreadyExists, ClusterUnreachable, ConfigError, StorageError, TransportError
 from tests.cli.conftest import Outcome
 
-COMMANDS = ("demo", "node", "gateway", "status", "members", "leader", "epochs", "logs", "leave")
+COMMANDS = (
+    "demo",
+    "node",
+    "gateway",
+    "status",
+    "members",
+    "leader",
+    "epochs",
+    "logs",
+    "leave",
+    "discover",
+    "gateway-set",
+    "keys",
+)
 LOWER_COMMANDS = ("members add", "members remove", "members promote", "leader transfer")
 Command = Callable[..., Outcome]
 
@@ -60,6 +73,10 @@ def test_version_is_told(command: Command) -> None:
         (("leader", "transfer", "--to", "0", "--node", "h:1"), "node id 0"),
         (("logs", "--node", "h:1", "--first", "0"), "--first"),
         (("logs",), "--node"),
+        (("discover",), "--gateway"),
+        (("discover", "--gateway", ","), "no gateway to ask"),
+        (("gateway-set", "node_timeout=60"), "--gateway"),
+        (("keys", "isue"), "Did you mean 'issue'"),
         (("gateway", "--port", "70000"), "--port"),
         (("gateway", "--log-level", "loud"), "--log-level"),
         (("--nonsense",), "--nonsense"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -223,6 +224,34 @@ def test_a_loss_is_told_once_though_another_gateway_takes_over(caplog: pytest.Lo
     assert len(warned) == 2
     assert f"{first.address} does not answer, {second.address} does" in warned[0]
     assert f"{first.address}, {dead}, {second.address} does not answer; going on without it" in warned[1]
+
+
+def test_an_older_call_that_ends_late_hides_no_loss() -> None:
+    arrived, release = threading.Event(), threading.Event()
+
+    def slow_then_partly_gone(method: str, position: int) -> Answered:
+        if method == "GetStats":
+            return grpc.StatusCode.UNAVAILABLE
+        if position == 2:
+            arrived.set()
+            release.wait(10)
+        return HEALTHY
+
+    lost = Happened()
+    with ScriptedGateway(slow_then_partly_gone) as first, ThreadPoolExecutor(1) as thread:
+        with ScriptedGateway(healthy) as second:
+            client = GRPCGatewayClient([first.address, second.address])
+            client.on_connection_lost = lost
+            assert client.is_gateway_available()
+            older = thread.submit(client.is_gateway_available)
+            assert arrived.wait(10)
+            assert client.get_stats() is not None and client.current_gateway == second.address
+            release.set()
+            assert older.result() and client.current_gateway == second.address
+            assert len(lost.seen) == 1
+        assert client.is_gateway_available() and client.current_gateway == first.address
+        client.shutdown()
+        assert len(lost.seen) == 2
 
 
 def test_silence_from_the_beginning_is_warned_of_once_and_no_loss(caplog: pytest.LogCaptureFixture, dead: str) -> None:

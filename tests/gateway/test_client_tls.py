@@ -11,11 +11,13 @@ import pytest
 import gateway.client_keys
 from gateway.client_arguments import parse
 from gateway.grpc_gateway_client import GRPCGatewayClient, GRPCGatewayDiscoveryMixin, main
+from gateway.grpc_gateway_server import GRPCGatewayServer
 from raftgossip.errors import ConfigError, TransportError
 from raftgossip.trust.files import KeyFolder
 from raftgossip.trust.identity import Role
 from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
 from tests.support.fake_gateway import ScriptedGateway
+from tests.support.happened import Happened
 from tests.support.keys import ORGANISATION, make_keys, now_s
 
 ALICE = f"spiffe://hearts.example/{ORGANISATION}/alice"
@@ -146,6 +148,30 @@ def test_missing_keys_are_named_and_never_replaced_by_the_open(keys: KeyFolder, 
         assert len(failed) == 2 and client.last_error == failed[1] != ""
         client.shutdown()
         assert server.calls == []
+
+
+def test_nodes_move_to_another_gateway_and_speak_only_for_themselves(keys: KeyFolder) -> None:
+    servers = [GRPCGatewayServer("127.0.0.1", 0, keys=keys) for _ in range(2)]
+    for server in servers:
+        server.start()
+    gateways = [f"127.0.0.1:{server.port}" for server in servers]
+    nodes = [GRPCGatewayClient(gateways, keys=keys.path) for _ in range(2)]
+    alice = GRPCGatewayClient(gateways[1], keys=keys.path)
+    moved = Happened()
+    for node_id, node in enumerate(nodes, start=1):
+        assert node.register_node(node_id, "127.0.0.1", 5000 + node_id) is not None
+        node.on_registration_success = moved
+    assert nodes[1].get_nodes()[0]["identity"] == FIRST
+    servers[0].stop()
+    for node in nodes:
+        node.get_leader()
+    moved.wait(2)
+    assert [node["node_id"] for node in alice.get_nodes()] == [1, 2]
+    assert not nodes[0].remove_node(2) and not nodes[0].update_leader(2)
+    assert nodes[0].update_leader(1, 3) and alice.remove_node(2)
+    for client in (*nodes, alice):
+        client.shutdown()
+    servers[1].stop()
 
 
 # --- the program

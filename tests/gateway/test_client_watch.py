@@ -13,6 +13,7 @@ import pytest
 import gateway.node_watch
 from gateway.clock import monotonic_seconds
 from gateway.grpc_gateway_client import GRPCGatewayClient
+from gateway.grpc_gateway_server import GRPCGatewayServer
 from gateway.node_watch import MAX_WATCHES
 from raftgossip.errors import ConfigError, PermissionDenied, RemoteError, TransportError
 from tests.support.fake_gateway import ScriptedGateway
@@ -203,6 +204,35 @@ def test_all_nodes_are_listed_though_one_answer_holds_few(listing: ListingGatewa
     client.node_id = 4
     assert [node["node_id"] for node in client.iter_nodes(2)] == [1, 2, 3, 5, 6, 7, 8, 9, 10]
     assert len(list(client.iter_nodes(2, exclude_self=False))) == 10
+
+
+def test_changes_are_told_from_a_version_on() -> None:
+    server = GRPCGatewayServer(port=0)
+    server.start()
+    nodes = [GRPCGatewayClient("localhost", server.port) for _ in range(3)]
+    answers = [node.register_node(node_id, "127.0.0.1", 5000 + node_id) for node_id, node in enumerate(nodes, start=1)]
+    assert answers[0] is not None
+    assert nodes[0].remove_node(2)
+    changes = nodes[0].get_changes(answers[0]["registry_version"], answers[0]["registry_id"])
+    assert changes is not None
+    assert (changes["is_delta"], changes["removed"], changes["registry_version"]) == (True, [2], 4)
+    assert [node["node_id"] for node in changes["nodes"]] == [3]
+    everybody = nodes[0].get_changes(1, "another registry")
+    assert everybody is not None and not everybody["is_delta"]
+    assert [node["node_id"] for node in everybody["nodes"]] == [3]
+    assert nodes[0].get_changes(2**40, "") is None
+    for client in nodes:
+        client.shutdown()
+    server.stop()
+
+
+def test_everybody_is_listed_in_pages_where_changes_cannot_be_told(
+    listing: ListingGateway, client: GRPCGatewayClient
+) -> None:
+    listing.change("joined", *range(1, 8))
+    changes = client.get_changes(3, "r0")
+    assert changes is not None and not changes["is_delta"]
+    assert [node["node_id"] for node in changes["nodes"]] == list(range(1, 8))
 
 
 def test_a_list_that_breaks_off_raises_instead_of_looking_complete(listing: ListingGateway) -> None:

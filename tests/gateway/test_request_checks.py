@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.registry import OWNER_KEY
+from gateway.registry_values import OWNER_KEY
 from gateway.request_checks import (
     MAX_CAPABILITIES,
     MAX_CAPABILITY_CHARACTERS,
+    MAX_CLUSTER_ID_CHARACTERS,
     MAX_HOST_CHARACTERS,
     MAX_METADATA_ENTRIES,
     MAX_METADATA_KEY_CHARACTERS,
     MAX_METADATA_VALUE_CHARACTERS,
     asker_from_proto,
+    cluster_id_from_proto,
+    count_from_proto,
     node_id_from_proto,
+    position_from_proto,
     registration_from_proto,
 )
 from raftgossip.errors import WireError
@@ -36,9 +42,38 @@ def test_a_good_registration_is_taken_over_field_by_field() -> None:
     assert checked.metadata == (("a", "1"), ("b", "2"))
 
 
-def test_the_owners_secret_is_kept_apart_from_what_others_see() -> None:
+def test_of_the_owners_secret_only_a_digest_is_kept_apart_from_what_others_see() -> None:
     checked = registration_from_proto(request(metadata={OWNER_KEY: "secret", "a": "1"}))
-    assert (checked.owner, checked.metadata) == ("secret", (("a", "1"),))
+    assert checked.owner == hashlib.sha256(b"secret").hexdigest()
+    assert checked.metadata == (("a", "1"),)
+
+
+def test_a_certificate_is_the_owner_whatever_secret_is_sent() -> None:
+    checked = registration_from_proto(request(metadata={OWNER_KEY: "secret"}), "spiffe://f/o/7")
+    assert (checked.owner, checked.identity, checked.metadata) == ("spiffe://f/o/7", "spiffe://f/o/7", ())
+
+
+def test_what_the_node_knows_of_its_cluster_is_taken_over() -> None:
+    checked = registration_from_proto(request(cluster_id="c1", can_wait=True))
+    assert (checked.cluster_id, checked.can_wait) == ("c1", True)
+
+
+@pytest.mark.parametrize("text", ["x" * (MAX_CLUSTER_ID_CHARACTERS + 1), "a\nb"])
+def test_a_cluster_id_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(WireError, match="cluster_id"):
+        cluster_id_from_proto(text)
+
+
+@pytest.mark.parametrize(("version", "registry_id"), [(-1, "r"), (1, "x" * 65), (1, "a\x00b")])
+def test_a_position_that_cannot_be_is_refused(version: int, registry_id: str) -> None:
+    with pytest.raises(WireError, match="since_version|registry_id"):
+        position_from_proto(version, registry_id)
+
+
+def test_a_negative_count_is_refused_by_its_name() -> None:
+    assert count_from_proto("limit", 0) == 0
+    with pytest.raises(WireError, match="limit: -1"):
+        count_from_proto("limit", -1)
 
 
 @pytest.mark.parametrize(

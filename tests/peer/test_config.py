@@ -87,7 +87,7 @@ def test_a_wrong_keyword_is_named_with_what_is_allowed(settings: dict[str, objec
 
 @pytest.mark.parametrize("value", ["v1.geheim.x y", "v1.geheim\n.x", "v1.geheim" + "x" * 8_200, ["v1.geheim"]])
 def test_a_join_token_stands_in_no_message_about_it(value: object) -> None:
-    with pytest.raises(ConfigError, match="join_token is .hidden.; it must be the one line that") as caught:
+    with pytest.raises(ConfigError, match=r"join_token is .hidden.; it must be the one line that") as caught:
         make_config("T", join_token=value)
     assert "geheim" not in str(caught.value)
 

@@ -10,13 +10,23 @@ from typing import Any, TypeVar
 import pytest
 
 import raftgossip.peer.operations
-from raftgossip.core.epoch.command import RemovePeer
+from raftgossip.core.epoch.command import Envelope, RemovePeer
 from raftgossip.core.raft.message import Configuration, Entry, EntryKind
-from raftgossip.errors import AlreadyExists, CommandRefused, NoQuorum, NotFound, NotLeader
-from raftgossip.ids import Address, LogIndex, NodeId, Term
+from raftgossip.errors import (
+    AlreadyExists,
+    CommandRefused,
+    NoQuorum,
+    NotFound,
+    NotLeader,
+    PermissionDenied,
+    WireError,
+)
+from raftgossip.ids import Address, Incarnation, LogIndex, NodeId, Term
 from raftgossip.peer.operations import Operations
-from raftgossip.runtime.service import LeaderAnswer
+from raftgossip.runtime.service import JoinAnswer, JoinAsk, LeaderAnswer
 from raftgossip.trust.callers import Caller
+from raftgossip.trust.identity import Identity, Role
+from raftgossip.wire.ledger_codec import envelope_to_bytes
 from tests.support.operated_node import ME, OperatedNode
 
 TWO, THREE, FOUR = NodeId(2), NodeId(3), NodeId(4)
@@ -67,6 +77,33 @@ def test_a_follower_says_who_leads_and_changes_nothing(
         run(ask(node.operations))
     assert caught.value.leader == leader
     assert roster(node) == [1, 2, 3]
+
+
+def test_a_peer_s_command_is_looked_at_before_it_is_proposed(node: OperatedNode) -> None:
+    caller = Caller(Identity("hearts.example", "clinic", Role.PEER, "2"))
+    with pytest.raises(WireError):
+        run(node.operations.propose_forwarded(b"\xff", caller))
+    foreign = envelope_to_bytes(Envelope("2/a2", 1, 1, RemovePeer(THREE)))
+    with pytest.raises(PermissionDenied, match="rule own-affairs"):
+        run(node.operations.propose_forwarded(foreign, caller))
+
+
+@pytest.mark.parametrize(("number", "vouched"), [(1, ""), (4, "spiffe://hearts.example/clinic/4")])
+def test_a_member_vouches_for_a_newcomer_whose_certificate_it_saw_and_not_for_itself(
+    node: OperatedNode, monkeypatch: pytest.MonkeyPatch, number: int, vouched: str
+) -> None:
+    passed: list[JoinAsk] = []
+
+    async def ask_to_join(address: Address, ask: JoinAsk, timeout_ms: int, credentials: object) -> JoinAnswer:
+        passed.append(ask)
+        return JoinAnswer("c1", (), TWO, None)
+
+    monkeypatch.setattr(raftgossip.peer.operations, "ask_to_join", ask_to_join)
+    node.lead(TWO)
+    node.links.set_address(TWO, Address("127.0.0.1", 7002))
+    uri = f"spiffe://hearts.example/clinic/{number}"
+    run(node.operations.join(JoinAsk(NodeId(number), ADDRESS, Incarnation("b"), uri, b"", "T", "", (), identity=uri)))
+    assert [(ask.forwarded, ask.identity) for ask in passed] == [(True, vouched)]
 
 
 # --- add

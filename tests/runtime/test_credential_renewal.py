@@ -11,10 +11,11 @@ from pathlib import Path
 from raftgossip.errors import ConfigError
 from raftgossip.facts import Notice
 from raftgossip.runtime.credential_renewal import refresh_credentials
+from raftgossip.trust.certificates import Certificate
 from raftgossip.trust.credentials import Credentials, LiveCredentials
-from raftgossip.trust.identity import Identity, Role
 from raftgossip.trust.revocation import Revocations
-from tests.support.secured import ShiftedClock, now_s
+from tests.support.keys import now_s
+from tests.support.secured import ShiftedClock, peer_identity
 
 HOUR_S = 3600.0
 
@@ -24,10 +25,8 @@ class Files:
 
     def __init__(self, lifetime_s: float) -> None:
         nowhere = Path("nowhere")
-        identity = Identity("hearts.example", "north", Role.PEER, "1")
-        self.now = Credentials(
-            identity, b"k", b"c", b"r", nowhere, nowhere, nowhere, now_s() + lifetime_s, Revocations()
-        )
+        certificate = Certificate(peer_identity(1), 1, b"", 0.0, now_s() + lifetime_s)
+        self.now = Credentials(certificate, b"k", b"c", b"r", nowhere, nowhere, nowhere, Revocations())
         self.trouble = ""
         self.has_changed = False
         self.looks = threading.Semaphore(0)
@@ -81,13 +80,14 @@ def test_a_renewed_certificate_is_told_and_warned_of_anew() -> None:
     files, clock = Files(5 * HOUR_S), ShiftedClock()
 
     def renew() -> None:
-        files.now = replace(files.now, chain_pem=b"c2", not_after_s=files.now.not_after_s + HOUR_S / 2)
+        certificate = replace(files.now.certificate, not_after_s=files.now.not_after_s + HOUR_S / 2)
+        files.now = replace(files.now, chain_pem=b"c2", certificate=certificate)
         files.has_changed = True
 
     texts = told(files, clock, renew)
 
     assert "expires in" in texts[0]
-    assert texts[1] == "spiffe://hearts.example/north/1 shows its renewed certificate from now on"
+    assert texts[1] == f"{peer_identity(1).uri} shows its renewed certificate from now on"
     assert "expires in" in texts[2] and len(texts) == 3
 
 

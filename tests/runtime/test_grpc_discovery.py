@@ -320,6 +320,7 @@ def test_a_restart_is_noticed_within_two_seconds_and_each_one_once() -> None:
         for _ in range(2):
             async with asyncio.TaskGroup() as group:
                 noticed = group.create_task(sees(discovery.lost(), 2.0))
+                await asyncio.sleep(0)  # it watches now
                 await restart(gateway)
             assert noticed.result()
             assert not await discovery.renew(ME, "c1")
@@ -344,6 +345,7 @@ def test_a_gateway_that_was_away_from_the_beginning_is_noticed_when_it_comes() -
                 await register(discovery, "c1")
             async with asyncio.TaskGroup() as group:
                 noticed = group.create_task(sees(discovery.lost(), 3.0))
+                await asyncio.sleep(0)  # it watches now
                 await asyncio.to_thread(gateway.start)
             assert noticed.result()
             await register(discovery, "c1")
@@ -363,12 +365,14 @@ def test_with_several_gateways_a_break_is_told_at_once_and_the_other_is_watched_
             await register(discovery, "c1")
             async with asyncio.TaskGroup() as group:
                 noticed = group.create_task(sees(discovery.lost(), 2.0))
+                await asyncio.sleep(0)  # it watches now
                 await asyncio.to_thread(first.stop)
             assert noticed.result()
             assert not await discovery.renew(ME, "c1")
             await register(discovery, "c1")
             async with asyncio.TaskGroup() as group:
                 noticed = group.create_task(sees(discovery.lost(), 2.0))
+                await asyncio.sleep(0)  # it watches now
                 await asyncio.to_thread(second.stop)
             assert noticed.result()
 
@@ -383,6 +387,7 @@ def test_a_call_that_fails_over_moves_the_watch_too() -> None:
             first.errors["Heartbeat"] = TransportError("draining")
             async with asyncio.TaskGroup() as group:
                 noticed = group.create_task(sees(discovery.lost(), 3.0))
+                await asyncio.sleep(0)  # it watches now
                 assert not await discovery.renew(ME, "c1")
                 await register(discovery, "c1")
                 await asyncio.sleep(0)

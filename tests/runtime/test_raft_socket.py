@@ -162,7 +162,8 @@ def test_a_neighbour_that_does_not_read_is_given_up_and_costs_a_bounded_buffer()
         async with asyncio.timeout(PATIENCE_S):
             await connection.wait(write_timeout_s=0.01)
         assert connection._transport is not None
-        assert connection._transport.get_write_buffer_size() <= raft_socket.BUFFER_BYTES + (2 << 20)
+        assert connection._num_waiting_bytes <= raft_socket.BUFFER_BYTES + (2 << 20)
+        assert connection._transport.get_write_buffer_size() <= 2 << 20
         connection.close()
         gone.set()
         server.close()

@@ -18,20 +18,21 @@ from raftgossip.runtime.grpc_client import PeerLinks, ask_to_join
 from raftgossip.runtime.raft_socket import OutgoingSocket, dial
 from raftgossip.runtime.service import JoinAsk
 from raftgossip.trust.files import KeyFolder
-from raftgossip.trust.identity import Identity, Role, role_server_name
+from raftgossip.trust.identity import Role
 from tests.support.exchange import NUM_ELEMENTS, ExchangeNode, RecordingSink, edge
+from tests.support.keys import ORGANISATION, make_keys, now_s
 from tests.support.raft_frames import message
-from tests.support.secured import FEDERATION, ORGANISATION, make_folder, now_s, peer_of, revocation_list, shown_by
+from tests.support.secured import ANY_PEER, peer_identity, peer_of, revocation_list, shown_by
 from tests.support.served_peer import ServedPeer, served_peer
 
 TWO = NodeId(2)
-NAMES = {NodeId(each): Identity(FEDERATION, ORGANISATION, Role.PEER, str(each)).server_name for each in (1, 2, 3)}
+NAMES = {NodeId(each): peer_identity(each).server_name for each in (1, 2, 3)}
 PATIENCE_S = 10.0
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> KeyFolder:
-    return make_folder(tmp_path / "keys")
+    return make_keys(tmp_path)
 
 
 @contextmanager
@@ -151,7 +152,7 @@ def test_a_renewed_certificate_is_shown_on_new_connections_without_a_restart(
 
 
 def test_a_name_that_the_roster_learns_is_asked_for_from_then_on(folder: KeyFolder) -> None:
-    names = dict.fromkeys(NAMES, role_server_name(Role.PEER, FEDERATION))
+    names = dict.fromkeys(NAMES, ANY_PEER)
 
     async def main(served: ServedPeer) -> None:
         links = PeerLinks(NodeId(1), peer_of(folder, 1), lambda node_id: names[node_id], watch_s=0.02)
@@ -223,7 +224,7 @@ def test_a_newcomer_joins_through_any_peer_as_who_it_is(folder: KeyFolder) -> No
         asyncio.run(ask_to_join(served.address, ASK, 5_000, peer_of(folder, 1)))
 
     (ask,) = served.peer.asks
-    assert (ask.node_id, ask.owner, ask.join_token) == (1, "spiffe://hearts.example/north/1", "t")
+    assert (ask.node_id, ask.owner, ask.join_token) == (1, peer_identity(1).uri, "t")
     assert ask.identity == ask.owner and len(ask.key_digest) == 32
 
 

@@ -17,21 +17,20 @@ from raftgossip.ids import NodeId
 from raftgossip.runtime.grpc_gate import MAX_STREAMS
 from raftgossip.runtime.guard import CALL_BURST
 from raftgossip.trust.files import KeyFolder
-from raftgossip.trust.identity import Identity, Role
+from raftgossip.trust.identity import Role
 from raftgossip.trust.policy import RIGHTS
 from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
 from raftgossip.wire.raft_codec import frames_to_bytes
 from raftgossip.wire.status import RETRY_KEY
 from tests.support.exchange import header
 from tests.support.golden import MESSAGES
+from tests.support.keys import make_keys
 from tests.support.secured import (
     BAD_CERTIFICATES,
-    FEDERATION,
-    ORGANISATION,
     ShiftedClock,
     bad_certificate,
-    certified,
-    make_folder,
+    in_role,
+    peer_identity,
     peer_of,
     revocation_list,
     shown_by,
@@ -41,14 +40,13 @@ from tests.support.served_peer import ServedPeer, served_peer
 STREAMS = {"Raft", "Exchange"}
 METHODS = sorted(method.rpartition("/")[2] for method in RIGHTS if method.startswith("/PeerService/"))
 CHECK_S = 0.05
-ONE = Identity(FEDERATION, ORGANISATION, Role.PEER, "1")
-THREE = Identity(FEDERATION, ORGANISATION, Role.PEER, "3")
+ONE, THREE = peer_identity(1), peer_identity(3)
 GONE = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> KeyFolder:
-    return make_folder(tmp_path / "keys")
+    return make_keys(tmp_path)
 
 
 @pytest.fixture
@@ -173,7 +171,7 @@ def test_a_certificate_that_expires_or_is_revoked_ends_what_an_open_connection_m
 def test_a_role_may_call_what_the_table_gives_it_and_nothing_else(
     served: ServedPeer, folder: KeyFolder, role: Role
 ) -> None:
-    with certified(folder, role, "7" if role is Role.PEER else "seven").channel(served.address) as channel:
+    with in_role(folder, role).channel(served.address) as channel:
         for method in METHODS:
             code, details = ended(channel, method)
             is_refused = code is grpc.StatusCode.PERMISSION_DENIED and "method-by-role" in details
@@ -269,7 +267,7 @@ def test_a_member_passes_on_whose_connection_it_saw(served: ServedPeer, folder: 
         ("in the roster under another name", THREE.uri, grpc.StatusCode.PERMISSION_DENIED),
         ("taken out", THREE.uri, grpc.StatusCode.PERMISSION_DENIED),
         ("vouches for another id", ONE.uri, grpc.StatusCode.PERMISSION_DENIED),
-        ("vouches for another federation", "spiffe://lungs.example/north/3", grpc.StatusCode.PERMISSION_DENIED),
+        ("vouches for another federation", "spiffe://lungs.example/clinic/3", grpc.StatusCode.PERMISSION_DENIED),
         ("vouches for no name", "http://example/3", grpc.StatusCode.INVALID_ARGUMENT),
     ],
 )
@@ -279,7 +277,7 @@ def test_nobody_else_speaks_for_another_node(
     if why == "not in the roster":
         served.peer.server_names.clear()
     elif why == "in the roster under another name":
-        served.peer.server_names[NodeId(1)] = "1.peer.south.hearts.example"
+        served.peer.server_names[NodeId(1)] = "1.peer.hospital.hearts.example"
     elif why == "taken out":
         served.peer.removed.add(ONE.uri)
     with shown_by(folder, Role.PEER, "1").channel(served.address) as channel:

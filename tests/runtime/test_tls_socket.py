@@ -18,27 +18,25 @@ from raftgossip.runtime.raft_socket import RaftSockets, dial
 from raftgossip.runtime.socket_tls import SocketTls
 from raftgossip.trust.credentials import LiveCredentials
 from raftgossip.trust.files import KeyFolder
-from raftgossip.trust.identity import Identity, Role, role_server_name
+from raftgossip.trust.identity import Role
 from tests.support.fakes import FakePeer
+from tests.support.keys import make_keys
 from tests.support.raft_frames import HOST, PATIENCE_S, Inbox, frame, running, with_length
 from tests.support.secured import (
+    ANY_PEER,
     BAD_CERTIFICATES,
-    FEDERATION,
-    ORGANISATION,
     ShiftedClock,
     Shown,
     bad_certificate,
-    certified,
-    make_folder,
+    in_role,
+    peer_identity,
     peer_of,
     revocation_list,
     shown_by,
 )
 
 CHECK_S = 0.05
-ANY_PEER = role_server_name(Role.PEER, FEDERATION)
-ONE = Identity(FEDERATION, ORGANISATION, Role.PEER, "1")
-TWO = Identity(FEDERATION, ORGANISATION, Role.PEER, "2")
+ONE, TWO = peer_identity(1), peer_identity(2)
 AT_HOST = Address(HOST, 1)
 
 
@@ -102,7 +100,7 @@ async def secured(folder: KeyFolder) -> AsyncIterator[Secured]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> KeyFolder:
-    return make_folder(tmp_path / "keys")
+    return make_keys(tmp_path)
 
 
 # --- who gets in
@@ -136,7 +134,7 @@ def test_nobody_gets_in_with_a_bad_certificate(folder: KeyFolder, tmp_path: Path
 def test_who_is_no_peer_does_not_get_in(folder: KeyFolder, role: Role) -> None:
     async def main() -> None:
         async with secured(folder) as served:
-            assert await served.is_refused(certified(folder, role, "seven"))
+            assert await served.is_refused(in_role(folder, role))
 
     asyncio.run(main())
 
@@ -196,7 +194,7 @@ def test_strangers_in_their_handshake_push_out_the_oldest(folder: KeyFolder, mon
 # --- whom the dialler talks to
 
 
-@pytest.mark.parametrize("server_name", ["3.peer.north.hearts.example", "peer.lungs.example", ONE.server_name])
+@pytest.mark.parametrize("server_name", [peer_identity(3).server_name, "peer.lungs.example", ONE.server_name])
 def test_a_dialler_that_wants_somebody_else_does_not_talk_to_this_one(folder: KeyFolder, server_name: str) -> None:
     async def main() -> None:
         async with secured(folder) as served:
@@ -282,11 +280,7 @@ def test_a_renewed_certificate_is_shown_from_the_next_connection_on(folder: KeyF
 # --- how much may wait
 
 
-def test_a_neighbour_that_does_not_read_is_given_up_and_costs_a_bounded_buffer(
-    folder: KeyFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(raft_socket, "BUFFER_BYTES", 4 << 20)
-
+def test_a_neighbour_that_does_not_read_is_given_up_and_costs_a_bounded_buffer(folder: KeyFolder) -> None:
     async def main() -> None:
         gone = asyncio.Event()
 
@@ -302,7 +296,8 @@ def test_a_neighbour_that_does_not_read_is_given_up_and_costs_a_bounded_buffer(
         for _ in range(3 * raft_socket.BUFFER_BYTES >> 20):
             connection.send(bytes(1 << 20))
         assert connection._transport is not None
-        assert connection._transport.get_write_buffer_size() <= raft_socket.BUFFER_BYTES + (2 << 20)
+        assert connection._num_waiting_bytes <= raft_socket.BUFFER_BYTES + (2 << 20)
+        assert connection._transport.get_write_buffer_size() <= 2 << 20
         async with asyncio.timeout(PATIENCE_S):
             await connection.wait(write_timeout_s=0.01)
         connection.close()

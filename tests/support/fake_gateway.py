@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 
@@ -80,8 +81,9 @@ class ScriptedGateway:
     def _handler(self, method: str) -> Callable[[bytes, grpc.ServicerContext], bytes]:
         def handle(request: bytes, context: grpc.ServicerContext) -> bytes:
             with self._arrived:
-                shown = next(iter(context.auth_context().get("peer_spiffe_id", ())), b"")
-                self.calls.append(Call(method, context.peer(), monotonic_seconds(), request, shown.decode()))
+                names: Any = context.auth_context().get("peer_spiffe_id")  # bytes, whatever the stubs say
+                shown = names[0].decode() if names else ""
+                self.calls.append(Call(method, context.peer(), monotonic_seconds(), request, shown))
                 position = sum(call.method == method for call in self.calls)
                 self._arrived.notify_all()
             answer = self._answer(method, position)

@@ -21,10 +21,10 @@ def run(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str
 class GatewayProcess:
     """A gateway as a process of its own, on a free port unless told otherwise."""
 
-    def __init__(self, command: list[str], *arguments: str) -> None:
+    def __init__(self, command: list[str], *arguments: str, folder: Path = ROOT) -> None:
         self._process = subprocess.Popen(
             [sys.executable, *command, "--port", "0", *arguments],
-            cwd=ROOT,
+            cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -39,6 +39,10 @@ class GatewayProcess:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.communicate()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self._process.send_signal(number)
 
     def end(self, number: signal.Signals) -> tuple[int, str]:
         """Send a signal twice; exit code and what was logged."""

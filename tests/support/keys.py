@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
+from shutil import copytree
+from tempfile import TemporaryDirectory
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -28,6 +32,20 @@ ORGANISATION = "clinic"
 def now_s() -> float:
     """The wall clock, as the commands pass it in."""
     return SystemClock().wall_ms() / 1000
+
+
+@cache
+def _template() -> TemporaryDirectory[str]:
+    folder = TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    make_keys(Path(folder.name))
+    return folder
+
+
+def copied_keys(folder: Path) -> KeyFolder:
+    """What `make_keys` makes by default, copied from one that is made once: for tests that are many."""
+    copytree(Path(_template().name) / "keys", folder / "keys")
+    return KeyFolder(folder / "keys")
 
 
 def make_keys(

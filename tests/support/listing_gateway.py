@@ -31,7 +31,7 @@ class ListingGateway:
         self._threads = ThreadPoolExecutor(16)
         self._server = grpc.server(self._threads, options=(("grpc.so_reuseport", 0),))
         unary = grpc.unary_unary_rpc_method_handler
-        handlers = {
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             "WatchNodes": grpc.unary_stream_rpc_method_handler(self._watch),
             "HealthCheck": unary(lambda _r, _c: pb.HealthCheckResponse(status="healthy").SerializeToString()),
             "GetNodes": unary(self._page),

@@ -1,52 +1,30 @@
-"""Certificates good and bad for tests of ports and sockets, and raw connections that show them."""
+"""Certificates good and bad, as who dials a peer's port or socket shows them, and time that can be shifted."""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import grpc
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from raftgossip.ids import Address
 from raftgossip.runtime.clock import SystemClock
-from raftgossip.trust.authority import (
-    Authority,
-    key_from_pem,
-    key_to_pem,
-    make_certificate,
-    make_key,
-    make_revocation_list,
-)
+from raftgossip.trust.authority import key_to_pem, make_key, make_revocation_list
 from raftgossip.trust.credentials import LiveCredentials
 from raftgossip.trust.files import KeyFolder
 from raftgossip.trust.identity import Identity, Role, role_server_name
+from tests.support.keys import FEDERATION, ORGANISATION, Forgery, authority_in, make_keys, now_s, to_pem
 
-FEDERATION = "hearts.example"
-ORGANISATION = "north"
 DAY_S = 86_400.0
+ANY_PEER = role_server_name(Role.PEER, FEDERATION)
 BAD_CERTIFICATES = ("none", "expired", "not valid yet", "of another federation", "for another usage", "revoked")
 
 
-def now_s() -> float:
-    """The wall clock."""
-    return SystemClock().wall_ms() / 1000
-
-
-def make_folder(path: Path, peers: Sequence[int] = (1, 2), operators: Sequence[str] = ("alice",)) -> KeyFolder:
-    """A federation with one organisation."""
-    folder = KeyFolder(path)
-    folder.init(FEDERATION, ORGANISATION, now_s())
-    for node_id in peers:
-        folder.issue(ORGANISATION, Role.PEER, str(node_id), now_s())
-    for name in operators:
-        folder.issue(ORGANISATION, Role.OPERATOR, name, now_s())
-    return folder
+def peer_identity(node_id: int) -> Identity:
+    """A node of the organisation."""
+    return Identity(FEDERATION, ORGANISATION, Role.PEER, str(node_id))
 
 
 def peer_of(folder: KeyFolder, node_id: int) -> LiveCredentials:
@@ -62,13 +40,12 @@ class Shown:
         self.key, self.chain = key, chain
         self._folder = folder
 
-    def channel(self, address: Address, server_name: str = "") -> grpc.Channel:
+    def channel(self, address: Address, server_name: str = ANY_PEER) -> grpc.Channel:
         """A channel to any peer, or to that one."""
-        name = server_name or role_server_name(Role.PEER, FEDERATION)
         return grpc.secure_channel(
             str(address),
             grpc.ssl_channel_credentials(self.root, self.key, self.chain),
-            options=(("grpc.ssl_target_name_override", name),),
+            options=(("grpc.ssl_target_name_override", server_name),),
         )
 
     def context(self) -> ssl.SSLContext:
@@ -94,60 +71,39 @@ def bad_certificate(folder: KeyFolder, what: str, tmp_path: Path) -> Shown:
         case "none":
             return Shown(folder, None, None)
         case "of another federation":
-            other = shown_by(make_folder(tmp_path / "other"), Role.PEER, "1")
+            other = shown_by(make_keys(tmp_path / "other"), Role.PEER, "1")
             return Shown(folder, other.key, other.chain)
         case "revoked":
             shown = shown_by(folder, Role.PEER, "1")
-            folder.add_revocations(revocation_list(folder, shown, 1))
+            folder.add_revocations(revocation_list(folder, shown))
             return shown
         case "expired":
-            return certified(folder, Role.PEER, "1", start_s=now_s() - 2 * DAY_S)
+            return forged(folder, Forgery(starts_s=-2 * DAY_S, ends_s=-DAY_S))
         case "not valid yet":
-            return certified(folder, Role.PEER, "1", start_s=now_s() + DAY_S)
+            return forged(folder, Forgery(starts_s=DAY_S, ends_s=2 * DAY_S))
         case "for another usage":
-            return certified(folder, Role.PEER, "1", usage=ExtendedKeyUsageOID.CODE_SIGNING)
+            return forged(folder, Forgery(usages=(ExtendedKeyUsageOID.CODE_SIGNING,)))
     raise AssertionError(what)
 
 
-def authority_of(folder: KeyFolder, organisation: str = ORGANISATION) -> Authority:
-    """An organisation's authority with its key."""
-    stem = folder.path / "organisations" / organisation
-    certificate = x509.load_pem_x509_certificate(stem.with_suffix(".pem").read_bytes())
-    return Authority(certificate, key_from_pem(stem.with_suffix(".key").read_bytes()))
+def in_role(folder: KeyFolder, role: Role) -> Shown:
+    """A good certificate of a role."""
+    identity = Identity(FEDERATION, ORGANISATION, role, "7")
+    names = (identity.server_name, role_server_name(role, FEDERATION))
+    return forged(folder, Forgery(unit=role, name="7", uris=(identity.uri,), dns_names=names))
 
 
-def certified(
-    folder: KeyFolder,
-    role: Role,
-    name: str,
-    start_s: float | None = None,
-    usage: x509.ObjectIdentifier | None = None,
-    organisation: str = ORGANISATION,
-) -> Shown:
-    """A certificate that is signed as it should be, for a day from `start_s` on, perhaps for another usage."""
-    authority, key = authority_of(folder, organisation), make_key()
-    identity = Identity(FEDERATION, organisation, role, name)
-    made = make_certificate(authority, identity, key.public_key(), now_s() if start_s is None else start_s, DAY_S)
-    if usage is not None:
-        builder: Any = x509.CertificateBuilder(
-            made.issuer, made.subject, made.public_key(), made.serial_number, made.not_valid_before_utc,
-            made.not_valid_after_utc,
-        )  # fmt: skip
-        for extension in made.extensions:
-            value: Any = extension.value
-            if isinstance(value, x509.ExtendedKeyUsage):
-                value = x509.ExtendedKeyUsage([usage])
-            builder = builder.add_extension(value, extension.critical)
-        made = builder.sign(authority.key, hashes.SHA256())
-    chain = made.public_bytes(Encoding.PEM) + authority.certificate_pem
-    return Shown(folder, key_to_pem(key), chain)
+def forged(folder: KeyFolder, forgery: Forgery) -> Shown:
+    """A certificate that the organisation has signed, whatever it says."""
+    authority, key = authority_in(folder), make_key()
+    return Shown(folder, key_to_pem(key), to_pem(forgery.signed_by(authority, key), authority.certificate))
 
 
-def revocation_list(folder: KeyFolder, shown: Shown, number: int) -> bytes:
+def revocation_list(folder: KeyFolder, shown: Shown, number: int = 1) -> bytes:
     """A list that revokes this certificate."""
     assert shown.chain is not None
     serial = x509.load_pem_x509_certificate(shown.chain).serial_number
-    return make_revocation_list(authority_of(folder), number, [(serial, now_s())], now_s())
+    return make_revocation_list(authority_in(folder), number, [(serial, now_s())], now_s())
 
 
 class ShiftedClock:

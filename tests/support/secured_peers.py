@@ -129,26 +129,23 @@ class HeldConnection:
 
     def call(self) -> str:
         """Ask for the status on it; returns what came of it, `OK` or a code with its sentence."""
-        try:
-            self._stub.Status(pb.StatusRequest(), timeout=10)
-        except grpc.RpcError as error:
-            assert isinstance(error, grpc.Call)
-            return f"{error.code().name}: {error.details()}"
-        return "OK"
+        return _outcome(lambda: self._stub.Status(pb.StatusRequest(), timeout=10))
 
     def end_of_stream(self) -> str:
         """Wait until the server ends the stream; returns how."""
-        try:
-            for _ in self._stream:
-                pass
-        except grpc.RpcError as error:
-            assert isinstance(error, grpc.Call)
-            return f"{error.code().name}: {error.details()}"
-        return "OK"
+        return _outcome(lambda: list(self._stream))
 
     def close(self) -> None:
         self._frames.put(None)
         self._channel.close()
+
+
+def _outcome(call: Callable[[], object]) -> str:
+    try:
+        call()
+    except grpc.RpcError as error:
+        return f"{error.code().name}: {error.details()}"  # type: ignore[attr-defined] # missing in the stubs
+    return "OK"
 
 
 @contextmanager
