@@ -33,8 +33,6 @@ from raftgossip.wire.channels import open_port
 MAX_MESSAGE_BYTES = 1024 * 1024
 """Larger requests are refused; a full registration has below 40 kB."""
 MAX_METADATA_BYTES = 8 * 1024
-MAX_STREAMS = 256
-"""Calls of one connection at once; what is more waits at the caller's end."""
 STOP_GRACE_S = 0.5
 """Calls that run when the gateway stops may take so long."""
 ROUND_S = 1.0
@@ -42,13 +40,14 @@ ROUND_S = 1.0
 FILES_S = 2.0
 """So often it looks whether keys, revocations and settings have changed."""
 
+# The calls of one connection are not limited: a burst on a new one, whose caller has not heard of the limit yet, would
+# fail as if the gateway were down. What is too much is refused by the count of all calls, with a sentence.
 SERVER_OPTIONS = (
     # Without this two gateways on one port would share its connections silently.
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
-    ("grpc.max_concurrent_streams", MAX_STREAMS),
     # Half-open sockets would otherwise hold their descriptors for minutes.
     ("grpc.server_handshake_timeout_ms", 3_000),
     # Nodes may look whether an idle connection still lives.

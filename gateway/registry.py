@@ -446,7 +446,10 @@ class Registry:
         return bool(self._settings.other_gateways) or self._others.are_known()
 
     def _may_name(self) -> bool:
-        """Whether it is for this gateway to name a bootstrap: of all that are known, the one with the smallest id."""
+        """Whether it is for this gateway to name a bootstrap: of all that are known, the one with the smallest id.
+
+        If that one is gone for good, nobody is named until the others are told that it is no longer one of them.
+        """
         if not self._has_company():
             return True
         is_ready = self._others.have_all_answered(self._settings.other_gateways)

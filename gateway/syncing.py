@@ -116,9 +116,13 @@ class Mirror:
     def take(self, answer: SyncAnswer, now_ms: int, wall_seconds: float, max_nodes: int) -> list[NodeId]:
         """Take up an answer; returns the ids about which it now says something else.
 
-        Claims beyond `max_nodes` are left out, so that one gateway cannot fill the memory of another.
+        A delta to what was forgotten here in the meantime is of no use; the next answer will be whole. Claims beyond
+        `max_nodes` are left out, so that one gateway cannot fill the memory of another.
         """
         changed: dict[NodeId, None] = {}
+        self.contact_ms = now_ms
+        if answer.is_delta and answer.log_id != self.log_id:
+            return []
         if not answer.is_delta:
             changed = dict.fromkeys((*self.records, *self.removals))
             self.records.clear()
@@ -142,7 +146,7 @@ class Mirror:
                 self.gateway_id,
                 claim.stamp_ms,
             )
-        self.log_id, self.version, self.contact_ms = answer.log_id, answer.version, now_ms
+        self.log_id, self.version = answer.log_id, answer.version
         if (self.leader_id, self.leader_term) != (answer.leader_id, answer.leader_term):
             self.leader_ms = now_ms
         self.leader_id, self.leader_term = answer.leader_id, answer.leader_term

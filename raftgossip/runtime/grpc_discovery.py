@@ -42,6 +42,11 @@ LEAVE_TIMEOUT_S = 1.0
 """For taking a node off a list: it is about to end, and its registration would expire by itself."""
 MAX_GATEWAYS = 32
 """Addresses that are kept; lists and names that stand for more are cut short."""
+_OPTIONS = (
+    *CHANNEL_OPTIONS,
+    # Else a new channel would share the connection of one that was given up, if that is not quite closed yet.
+    ("grpc.use_local_subchannel_pool", 1),
+)
 MAX_WAIT_MS = 60_000
 """A gateway that asks for more patience is not obeyed."""
 
@@ -271,7 +276,7 @@ class GatewayDiscovery:
         if channel is None:
             federation = credentials.current().identity.federation if credentials is not None else ""
             server_name = role_server_name(Role.GATEWAY, federation)
-            channel = self._channels[gateway] = open_aio_channel(gateway, credentials, server_name, CHANNEL_OPTIONS)
+            channel = self._channels[gateway] = open_aio_channel(gateway, credentials, server_name, _OPTIONS)
         return channel
 
     async def _close(self, gateway: Address, channel: grpc.aio.Channel) -> None:

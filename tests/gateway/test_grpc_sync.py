@@ -25,15 +25,22 @@ from tests.support.registry_builders import ids, node
 
 
 @contextmanager
-def served(keys: LiveCredentials | None = None) -> Iterator[tuple[GRPCGatewayServer, Registry]]:
+def served(keys: LiveCredentials | None = None) -> Iterator[tuple[GRPCGatewayServer, SharedRegistry]]:
     """A gateway and its registry."""
     server = GRPCGatewayServer("127.0.0.1", 0, keys=keys)
     server.start()
     try:
-        assert server._registry is not None
-        yield server, server._registry
+        assert server._running is not None
+        yield server, server._running._shared
     finally:
         server.stop()
+
+
+def register(shared: SharedRegistry, *node_ids: int) -> None:
+    """Let nodes register."""
+    with shared.operation() as (registry, moment):
+        for node_id in node_ids:
+            registry.register(node(node_id, owner="o"), moment)
 
 
 def make_reader(server: GRPCGatewayServer) -> SharedRegistry:
@@ -61,24 +68,24 @@ def known(shared: SharedRegistry) -> list[int]:
 @pytest.mark.parametrize("is_secure", [False, True])
 def test_a_gateway_reads_another_ones_nodes_and_what_changes_later(tmp_path: Path, is_secure: bool) -> None:
     keys = copied_keys(tmp_path).credentials(Role.GATEWAY, None) if is_secure else None
-    with served(keys) as (server, registry):
+    with served(keys) as (server, told):
         shared = make_reader(server)
         with linked(server, shared, keys) as link:
-            registry.register(node(1, owner="o"), now())
+            register(told, 1)
             link.exchange()
             assert known(shared) == [1]
-            registry.register(node(2), now())
-            registry.remove(NodeId(1), now())
+            register(told, 2)
+            with told.operation() as (registry, moment):
+                registry.remove(NodeId(1), moment)
             link.exchange()
             assert known(shared) == [2]
 
 
 def test_a_long_list_is_read_whole(tmp_path: Path) -> None:
-    with served() as (server, registry):
+    with served() as (server, told):
         shared = make_reader(server)
         num_nodes = 2 * MAX_CHANGES + 7
-        for node_id in range(1, num_nodes + 1):
-            registry.register(node(node_id), now())
+        register(told, *range(1, num_nodes + 1))
         with linked(server, shared) as link:
             link.exchange()
         assert len(known(shared)) == num_nodes
@@ -88,17 +95,17 @@ def test_a_long_list_is_read_whole(tmp_path: Path) -> None:
 def test_only_gateways_read_each_other(tmp_path: Path, reader: Role, answerer: Role) -> None:
     folder = copied_keys(tmp_path)
     names = {Role.PEER: "1", Role.GATEWAY: None}
-    with served(folder.credentials(answerer, names[answerer])) as (server, registry):
+    with served(folder.credentials(answerer, names[answerer])) as (server, told):
         shared = make_reader(server)
-        registry.register(node(1), now())
-        with linked(server, shared, folder.credentials(reader, names[reader])) as link:
-            with pytest.raises(RaftGossipError):
-                link.exchange()
+        register(told, 1)
+        own = folder.credentials(reader, names[reader])
+        with linked(server, shared, own) as link, pytest.raises(RaftGossipError):
+            link.exchange()
         assert known(shared) == []
 
 
 def test_the_threads_read_on_and_on_and_say_since_when() -> None:
-    with served() as (server, registry):
+    with served() as (server, told):
         shared = make_reader(server)
         sync = RegistrySync(shared, [Address("127.0.0.1", server.port)], None, interval_s=0.02)
         assert sync.states() == [f"127.0.0.1:{server.port}, never"]
@@ -107,7 +114,7 @@ def test_the_threads_read_on_and_on_and_say_since_when() -> None:
             for node_id in (1, 2):
                 with shared.operation() as (reading, _):
                     version = reading.version
-                registry.register(node(node_id), now())
+                register(told, node_id)
                 shared.wait_for_change(version, 10, lambda: True)
                 assert known(shared) == list(range(1, node_id + 1))
             assert "s ago" in sync.states()[0]

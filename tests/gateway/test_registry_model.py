@@ -197,5 +197,5 @@ class RegistryMachine(RuleBasedStateMachine):
         assert self.registry.deadline_ms(now) == min([self.now_ms + TIMEOUT_MS // 2, *heard])
 
 
-RegistryMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+RegistryMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
 TestRegistryAgainstTheNaiveOne = RegistryMachine.TestCase

@@ -150,9 +150,25 @@ def test_a_call_that_asks_for_an_hour_is_answered_at_once(channel: grpc.Channel)
     assert channel.unary_unary("/GatewayService/HealthCheck")(b"", timeout=3600)
 
 
-def test_more_calls_at_once_than_one_connection_may_open_wait_and_are_answered(channel: grpc.Channel) -> None:
+def test_a_burst_of_calls_on_one_new_connection_waits_and_is_answered(channel: grpc.Channel) -> None:
     calls = [channel.unary_unary("/GatewayService/HealthCheck").future(b"", timeout=20) for _ in range(600)]
     assert all(call.result() for call in calls)
+
+
+def test_more_calls_than_the_gateway_takes_at_once_are_refused_and_it_goes_on() -> None:
+    with running(max_calls=1, max_watchers=0) as server, dial(server.port, None) as channel:
+        never = threading.Event()
+
+        def wait() -> Iterator[bytes]:
+            never.wait(20)
+            yield b""
+
+        first = channel.stream_unary("/GatewayService/HealthCheck").future(wait(), timeout=20)
+        codes = [outcome(channel, "HealthCheck") for _ in range(5)]
+        never.set()
+        assert first.result()
+        assert codes[-1] == "RESOURCE_EXHAUSTED"
+        assert outcome(channel, "HealthCheck") == "OK"
 
 
 @pytest.mark.slow

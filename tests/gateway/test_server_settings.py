@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -243,3 +244,26 @@ def test_help_lists_every_setting_with_its_default() -> None:
         assert f"--{key.replace('_', '-')} " in shown
     for default in ("localhost", "8090", "300; live", "30; live", "20000; live", "200; live", "400; live", "128", "5;"):
         assert f"(default: {default}" in shown
+
+
+@pytest.mark.slow
+def test_the_two_command_lines_have_the_same_flags_and_defaults() -> None:
+    pages = [run("-m", "gateway", "--help").stdout, run("-m", "raftgossip.cli.main", "gateway", "--help").stdout]
+    plain, typed = (set(re.findall(r"--[a-z][a-z-]*(?= )", page)) for page in pages)
+    assert plain == typed
+    assert plain >= {f"--{key.replace('_', '-')}" for key in RULES} | {"--config", "--new"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--port", "high"], "port is 'high'; it must be a whole number from 0 to 65535"),
+        (["--keys", "nowhere"], "keys: nowhere is no key folder"),
+        (["--config", "nowhere.toml"], "cannot read the configuration nowhere.toml"),
+    ],
+)
+def test_the_command_of_the_package_refuses_wrong_settings_in_one_line(arguments: list[str], says: str) -> None:
+    ended = run("-m", "raftgossip.cli.main", "gateway", *arguments)
+    assert ended.returncode == 2 and ended.stdout == ""
+    assert ended.stderr.startswith(f"raftgossip: {says}") and ended.stderr.count("\n") == 1

@@ -50,7 +50,7 @@ def play(group: GatewayGroup, step: tuple[str, int, int, str]) -> None:
         pass
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(STEPS, max_size=50))
 def test_three_gateways_converge_and_then_stand_still(steps: list[tuple[str, int, int, str]]) -> None:
     group = GatewayGroup(3)
@@ -65,7 +65,7 @@ def test_three_gateways_converge_and_then_stand_still(steps: list[tuple[str, int
         registry.check_invariants()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(STEPS, max_size=30), PLACES)
 def test_a_node_that_is_heard_after_all_that_is_on_every_list(
     steps: list[tuple[str, int, int, str]], place: int

@@ -232,6 +232,22 @@ def test_nodes_of_a_lost_gateway_that_come_here_stay() -> None:
     assert group.registries[1].stats(group.now(1)).total_nodes == 1
 
 
+def test_a_delta_that_comes_after_its_base_was_forgotten_is_made_up_for() -> None:
+    group = GatewayGroup(2)
+    group.registries[0].register(node(1), group.now(0))
+    group.settle()
+    reader, told = group.registries[1], group.registries[0]
+    version, log_id = reader.sync_position("gateway:0")
+    group.now_ms += TIMEOUT_MS
+    told.register(node(1), group.now(0))
+    told.register(node(2), group.now(0))
+    answer = told.response_for(reader.gateway_id, version, log_id, group.now(0))
+    assert answer.is_delta
+    reader.merge("gateway:0", answer, group.now(1))
+    group.settle()
+    assert listed(reader, group.now(1)) == [1, 2]
+
+
 def test_a_gateway_that_restarts_with_less_is_believed_at_once() -> None:
     group = GatewayGroup(2)
     for node_id in (1, 2):

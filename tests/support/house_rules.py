@@ -18,25 +18,25 @@ from io import StringIO
 
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 60
-MAX_HOUSE_LINES = 30_000
+MAX_HOUSE_LINES = 34_500
 FOLDER_CEILINGS = {
     "raftgossip": 500,  # the vocabulary: the files that lie directly in the package
-    "raftgossip/core": 4_400,
+    "raftgossip/core": 4_450,
     "raftgossip/core/raft": 2_750,
     "raftgossip/core/gossip": 900,
-    "raftgossip/core/epoch": 1_450,
+    "raftgossip/core/epoch": 1_500,
     "raftgossip/topology": 700,
-    "raftgossip/trust": 1_700,
+    "raftgossip/trust": 2_200,
     "raftgossip/wire": 1_400,
-    "raftgossip/runtime": 4_500,
+    "raftgossip/runtime": 5_750,
     "raftgossip/learning": 4_000,
-    "raftgossip/peer": 3_600,
+    "raftgossip/peer": 3_950,
     "raftgossip/sim": 2_350,
     "raftgossip/observe": 3_500,
     "raftgossip/edge": 1_500,
     "raftgossip/adapters": 800,
-    "raftgossip/cli": 3_800,
-    "gateway": 4_500,
+    "raftgossip/cli": 4_600,
+    "gateway": 7_300,
 }
 
 VALUES = frozenset({"_version", "ids", "errors", "facts"})
@@ -99,6 +99,7 @@ FILE_DOORS = (
     "raftgossip/peer/config.py",
     "raftgossip/learning/tasks/*",
     "raftgossip/observe/*",
+    "raftgossip/trust/disk.py",
     "raftgossip/trust/files.py",
     "raftgossip/runtime/address_sources.py",
     "gateway/registry_store.py",
