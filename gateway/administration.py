@@ -162,7 +162,7 @@ class GatewayAdministration:
         if changed.keys() & {"rate_per_s", "burst", "max_calls_per_caller"}:
             self._limits.change(settings)
         if "log_level" in changed:
-            logging.getLogger().setLevel(settings.log_level)
+            logging.getLogger("gateway").setLevel(settings.log_level)
         logger.info(Event("settings changed", by=by, **changed))
 
 

@@ -24,7 +24,7 @@ from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
 
 RECHECK_S = 5.0
 """Whoever watches is judged again so often; a revoked certificate must not be served for a minute."""
-PATIENCE_S = 20.0
+PATIENCE_S = 15.0
 """Who has not read for so long is cut off."""
 GATHER_S = 0.05
 """Changes that come within it are told together, so that a storm of them does not wake every follower for each."""

@@ -39,6 +39,8 @@ class SharedRegistry:
         self._clock = clock
         self._disk = disk
         self._lock = threading.Lock()
+        self._saving = threading.Lock()
+        """Taken before `_lock`, never while it is held."""
         self._changed = threading.Condition(self._lock)
         self._feed = NodeFeed()
         self._saved_step: int | None = None
@@ -70,31 +72,30 @@ class SharedRegistry:
         """
         with self.operation() as (registry, now):
             yield registry, now
-            if self._disk is not None and registry.num_facts != self._saved_facts:
-                self._save(self._disk)
+            num_facts = registry.num_facts
+        if self._disk is not None and num_facts > self._saved_facts:
+            self.save()
 
     def save(self) -> None:
-        """Put on disk what is not there yet; call it every second or so.
+        """Put on disk what is not there yet; call it every second or so. Nobody waits for the disk but the caller, and
+        who wants to save, too.
 
         Raises:
             StorageError: the disk failed; it is tried again the next time.
         """
         if self._disk is None:
             return
-        with self._lock:
-            unsaved = self._registry.unsaved(self._saved_step)
+        with self._saving:
+            with self._lock:
+                unsaved = self._registry.unsaved(self._saved_step)
             if (unsaved.step, unsaved.num_facts) == (self._saved_step, self._saved_facts):
                 return
-            self._save(self._disk)
-
-    def _save(self, disk: Disk) -> None:
-        unsaved = self._registry.unsaved(self._saved_step)
-        try:
-            disk.save(unsaved)
-        except StorageError as error:
-            logger.error(Event("the registry cannot be saved", reason=str(error)))
-            raise
-        self._saved_step, self._saved_facts = unsaved.step, unsaved.num_facts
+            try:
+                self._disk.save(unsaved)
+            except StorageError as error:
+                logger.error(Event("the registry cannot be saved", reason=str(error)))
+                raise
+            self._saved_step, self._saved_facts = unsaved.step, unsaved.num_facts
 
     def wait_for_change(self, version: int, seconds: float, is_wanted: Callable[[], bool]) -> None:
         """Return when the list has another version, time is up, `is_wanted` says no (see `wake`), or it stops."""

@@ -168,7 +168,7 @@ def test_more_calls_than_the_gateway_takes_at_once_are_refused_and_it_goes_on() 
         never.set()
         assert first.result()
         assert codes[-1] == "RESOURCE_EXHAUSTED"
-        assert outcome(channel, "HealthCheck") == "OK"
+        assert "OK" in (outcome(channel, "HealthCheck") for _ in range(100))  # as soon as the first is counted down
 
 
 @pytest.mark.slow

@@ -31,11 +31,11 @@ LIVE = {
 
 
 @pytest.fixture(autouse=True)
-def _root_level() -> Iterator[None]:
-    """A gateway may change the level of all logs."""
-    level = logging.getLogger().level
+def _log_level() -> Iterator[None]:
+    """A gateway may change the level of its log."""
+    level = logging.getLogger("gateway").level
     yield
-    logging.getLogger().setLevel(level)
+    logging.getLogger("gateway").setLevel(level)
 
 
 def configure(channel: object, **settings: str) -> dict[str, str]:
@@ -186,7 +186,7 @@ def test_limits_can_be_changed_by_a_call() -> None:
 def test_the_log_level_can_be_changed_by_a_call() -> None:
     with running() as server, dial(server.port, None) as channel:
         configure(channel, log_level="error")
-        assert logging.getLogger().level == logging.ERROR
+        assert logging.getLogger("gateway").level == logging.ERROR
 
 
 @pytest.mark.parametrize(

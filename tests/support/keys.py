@@ -76,7 +76,9 @@ class Forgery:
         ExtendedKeyUsageOID.CLIENT_AUTH,
         ExtendedKeyUsageOID.SERVER_AUTH,
     )
+    other_names: tuple[x509.GeneralName, ...] = ()
     is_authority: bool = False
+    may_sign: bool = False
     starts_s: float = -60.0
     """From now."""
     ends_s: float = 86_400.0
@@ -99,9 +101,9 @@ class Forgery:
             .not_valid_before(present + timedelta(seconds=self.starts_s))
             .not_valid_after(present + timedelta(seconds=self.ends_s))
             .add_extension(x509.BasicConstraints(ca=self.is_authority, path_length=None), critical=True)
-            .add_extension(_usage(signs_certificates=self.is_authority), critical=True)
+            .add_extension(_usage(signs_certificates=self.may_sign), critical=True)
         )
-        names = [*map(x509.UniformResourceIdentifier, self.uris), *map(x509.DNSName, self.dns_names)]
+        names = [*map(x509.UniformResourceIdentifier, self.uris), *map(x509.DNSName, self.dns_names), *self.other_names]
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         if self.usages is not None:

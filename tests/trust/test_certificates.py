@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from ipaddress import ip_address
 
 import pytest
 from cryptography import x509
@@ -95,7 +96,9 @@ def test_the_forgery_that_the_other_tests_change_is_a_good_certificate() -> None
         (Forgery(usages=(ExtendedKeyUsageOID.CODE_SIGNING,)), "not for clients and servers"),
         (Forgery(usages=(ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,)), "not for clients and servers"),
         (Forgery(usages=None), "lacks a part"),
+        (Forgery(other_names=(x509.IPAddress(ip_address("10.0.0.1")),)), "names others"),
         (Forgery(is_authority=True), "that of an authority"),
+        (Forgery(may_sign=True), "that of an authority"),
         (Forgery(ends_s=91 * DAY_S), "more than 90 days"),
     ],
 )
@@ -177,7 +180,10 @@ def test_root_and_authority_say_whose_they_are() -> None:
     assert organisation_of(LAB.certificate, ROOT.certificate) == "lab"
 
 
-@pytest.mark.parametrize("found", [CLINIC.certificate, certificate_for(NODE)])
+BELOW = Forgery(name=FEDERATION, is_authority=True, may_sign=True).signed_by(ROOT, KEY)
+
+
+@pytest.mark.parametrize("found", [CLINIC.certificate, certificate_for(NODE), BELOW])
 def test_no_other_certificate_is_a_root(found: x509.Certificate) -> None:
     with pytest.raises(Unauthenticated, match="not the root"):
         federation_of(found)
@@ -262,7 +268,10 @@ def test_a_request_says_what_it_asks_for() -> None:
 
 def test_a_request_that_was_changed_is_refused() -> None:
     pem = make_request(KEY, ORGANISATION, Role.PEER, "1")
-    for bad in (b"", GOOD_PEM, pem.replace(b"A", b"B", 1), pem[:-80]):
+    der = bytearray(x509.load_pem_x509_csr(pem).public_bytes(Encoding.DER))
+    der[-1] ^= 1
+    broken = x509.load_der_x509_csr(bytes(der)).public_bytes(Encoding.PEM)
+    for bad in (b"", GOOD_PEM, pem[:-80], broken):
         with pytest.raises(Unauthenticated):
             read_request(bad)
 

@@ -218,7 +218,9 @@ def test_an_unfit_certificate_is_refused_at_both_ends(keys: KeyFolder, node_1: A
 
 def test_a_holder_cannot_certify_others(keys: KeyFolder, node_1: Answering) -> None:
     authority = authority_in(keys)
-    below = type(authority)(Forgery(is_authority=True).signed_by(authority, authority.key), authority.key)
+    below = type(authority)(
+        Forgery(is_authority=True, may_sign=True).signed_by(authority, authority.key), authority.key
+    )
     with refused_in_the_handshake():
         node_1.ask(forged_credentials(below, Forgery(), keys))
 

@@ -55,6 +55,7 @@ def test_a_clock_that_goes_back_gives_nothing_and_takes_nothing() -> None:
     buckets = TokenBuckets(10, 1)
     assert buckets.take("a", 1000) == 0
     assert buckets.take("a", 500) == 100
+    assert buckets.take("a", 1050) == 50
     assert buckets.take("a", 1100) == 0
 
 
