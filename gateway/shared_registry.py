@@ -59,9 +59,11 @@ class SharedRegistry:
             now = self._clock()
             for node_id in self._registry.expire(now):
                 logger.info(Event("node removed", node_id=node_id, reason="no heartbeat"))
-            yield self._registry, now
-            if self._feed.follow(self._registry, now) and self._num_waiting:
-                self._changed.notify_all()
+            try:
+                yield self._registry, now
+            finally:
+                if self._feed.follow(self._registry, now) and self._num_waiting:
+                    self._changed.notify_all()
 
     @contextmanager
     def lasting_operation(self) -> Iterator[tuple[Registry, Moment]]:

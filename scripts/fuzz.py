@@ -113,7 +113,7 @@ def main() -> int:
     if sys.argv[1:2] == ["--atheris-child"]:
         atheris_child(*sys.argv[2:])
         return os.EX_SOFTWARE
-    from tests.support.fuzz_targets import TARGETS
+    from tests.support.fuzz_targets import TARGETS, close_servers
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--executions", type=int, default=20_000, help="in all, shared out; default: %(default)s")
@@ -134,6 +134,7 @@ def main() -> int:
             counts["atheris"] = by_atheris(name, share, options.seed)
         total += sum(counts.values())
         print(f"{name}: " + ", ".join(f"{count:,} by {engine}" for engine, count in counts.items()), flush=True)
+    close_servers()
     print(f"{total:,} executions of {len(names)} targets in {time.perf_counter() - started_s:.0f} s, no fault")
     return 0
 

@@ -18,7 +18,7 @@ from tests.support.processes import NodeProcess, wait_for
 
 SIZE = 1_000
 HEARTBEAT_MS = 5_000
-"""Of two heartbeats in which the list must be whole again; what the peers notice by themselves takes a second or two."""
+"""The list must be whole again within two of them; peers that notice a restart by themselves need a second or two."""
 SETTINGS: dict[str, object] = {
     "num_epochs": 0,
     "min_participants": 2,
@@ -75,7 +75,7 @@ class Run:
         self.members.remove(newcomer)
 
     def check(self) -> int:
-        """All nodes tell one history of one cluster, in which no epoch is missing, failed or there twice; its length."""
+        """All nodes tell one history of one cluster in which no epoch is missing, failed or repeated; its length."""
         assert {cluster_id_of(member) for member in self.members} == {self.cluster_id}
         told = [
             [(record.epoch, record.outcome, record.model_digest) for record in node.epochs()] for node in self.members
@@ -108,7 +108,7 @@ def restart_once(run: Run, rng: random.Random, number: int) -> str:
     gateway, before = run.gateway, run.last_closed()
     time.sleep(rng.uniform(0, 0.5))  # the random moment is the point
     gateway.kill()
-    loses_disk, has_newcomer = rng.random() < 0.5, number % 3 == 2
+    loses_disk, has_newcomer = rng.random() < 0.5, number % 4 == 2
     if loses_disk:
         gateway.lose_disk()
     newcomer = run.add_newcomer() if has_newcomer and rng.random() < 0.5 else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scripts.fuzz import mutated
-from tests.support.fuzz_targets import TARGETS
+from tests.support.fuzz_targets import TARGETS, close_servers
 from tests.support.fuzzing import judge, parser_of
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ended_servers() -> Iterator[None]:
+    yield
+    close_servers()
 
 
 @pytest.mark.parametrize("name", sorted(TARGETS))

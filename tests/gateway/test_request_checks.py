@@ -66,7 +66,7 @@ def test_a_cluster_id_that_is_none_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(("version", "registry_id"), [(-1, "r"), (1, "x" * 65), (1, "a\x00b")])
 def test_a_position_that_cannot_be_is_refused(version: int, registry_id: str) -> None:
-    with pytest.raises(WireError, match="since_version|registry_id"):
+    with pytest.raises(WireError, match=r"since_version|registry_id"):
         position_from_proto(version, registry_id)
 
 

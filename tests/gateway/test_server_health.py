@@ -7,7 +7,7 @@ import logging
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # there are no stubs for it
 
 from gateway.grpc_health_service import MAX_HEALTH_WATCHERS
 from gateway.log_lines import Event, JsonLines

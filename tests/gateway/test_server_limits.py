@@ -66,7 +66,7 @@ def test_a_call_that_fails_is_counted_down_too() -> None:
 def test_a_refusal_says_who_calls_too_often_and_when_to_come_again() -> None:
     made = limits(rate_per_s=4, burst=1)
     count(made, NODE, 1)
-    with pytest.raises(Busy, match="spiffe://f.example/clinic/7 calls too often: at most 4 calls a second") as caught:
+    with pytest.raises(Busy, match=r"spiffe://f\.example/clinic/7 calls too often: at most 4 calls a second") as caught:
         made.under_way(NODE).__enter__()
     assert caught.value.retry_after_ms == 500
 

@@ -37,10 +37,9 @@ def test_with_a_data_directory_a_new_gateway_serves_the_same_registry(tmp_path: 
 
 
 def test_a_bootstrap_is_on_disk_before_it_is_named(tmp_path: Path) -> None:
-    with GatewayProcess(SERVERS[1], "--data-dir", str(tmp_path), "--new") as process:
-        with dial(int(process.port), None) as channel:
-            assert register(channel, 1, can_wait=True).is_bootstrap
-        # The process is killed here, with nothing between the answer and its end.
+    process = GatewayProcess(SERVERS[1], "--data-dir", str(tmp_path), "--new")
+    with process, dial(int(process.port), None) as channel:
+        assert register(channel, 1, can_wait=True).is_bootstrap  # then it is killed, with nothing in between
     with running(data_dir=tmp_path) as second, dial(second.port, None) as channel:
         assert not register(channel, 2, 5002, can_wait=True).is_bootstrap
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import grpc
 import pytest
 from google.protobuf.message import Message
-from grpc_health.v1 import health_pb2
+from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]  # there are no stubs for it
 
 from gateway.grpc_gateway_server import GRPCGatewayServer
 from raftgossip.trust.files import KeyFolder

@@ -13,9 +13,10 @@ import pytest
 from gateway.live_settings import LiveSettings
 from gateway.program import read_arguments
 from gateway.settings import RULES, GatewaySettings, live_texts, load_toml, make_settings, setting_from_text, text_of
+from raftgossip.cli.main import main as command
 from raftgossip.errors import ConfigError
 from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
-from tests.support.gateway_program import SERVERS, GatewayProcess, run
+from tests.support.gateway_program import SERVERS, GatewayProcess
 from tests.support.trusted_gateway import dial, outcome, refusal, register, running, send
 
 LIVE = {
@@ -121,7 +122,7 @@ def test_only_these_settings_are_live() -> None:
 
 def test_a_change_is_all_or_nothing() -> None:
     live = LiveSettings(GatewaySettings(), None)
-    with pytest.raises(ConfigError, match="burst is 0.0"):
+    with pytest.raises(ConfigError, match=r"burst is 0\.0"):
         live.change({"node_timeout": "5", "burst": "0"})
     assert live.current() == GatewaySettings()
     assert live.change({"node_timeout": "5", "burst": "400"}) == {"node_timeout": "5"}
@@ -129,7 +130,7 @@ def test_a_change_is_all_or_nothing() -> None:
 
 
 def test_what_needs_a_restart_is_refused_and_the_sentence_says_what_does_not() -> None:
-    with pytest.raises(ConfigError, match="port cannot change while the gateway runs.*node_timeout"):
+    with pytest.raises(ConfigError, match=r"port cannot change while the gateway runs.*node_timeout"):
         LiveSettings(GatewaySettings(), None).change({"port": "1"})
 
 
@@ -237,33 +238,43 @@ def test_the_program_reads_its_file_again_on_a_hangup(tmp_path: Path) -> None:
         assert process.end(signal.SIGTERM)[0] == 0
 
 
-@pytest.mark.slow
-def test_help_lists_every_setting_with_its_default() -> None:
-    shown = " ".join(run("-m", "gateway", "--help").stdout.split())
+def test_help_lists_every_setting_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        read_arguments(["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
     for key in RULES:
         assert f"--{key.replace('_', '-')} " in shown
     for default in ("localhost", "8090", "300; live", "30; live", "20000; live", "200; live", "400; live", "128", "5;"):
         assert f"(default: {default}" in shown
 
 
-@pytest.mark.slow
-def test_the_two_command_lines_have_the_same_flags_and_defaults() -> None:
-    pages = [run("-m", "gateway", "--help").stdout, run("-m", "raftgossip.cli.main", "gateway", "--help").stdout]
-    plain, typed = (set(re.findall(r"--[a-z][a-z-]*(?= )", page)) for page in pages)
-    assert plain == typed
-    assert plain >= {f"--{key.replace('_', '-')}" for key in RULES} | {"--config", "--new"}
+def test_the_two_command_lines_have_the_same_flags(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "150")
+    with pytest.raises(SystemExit):
+        read_arguments(["--help"])
+    plain = capsys.readouterr().out
+    assert command(["gateway", "--help"]) == 0
+    typed = capsys.readouterr().out
+    flags = [set(re.findall(r"--[a-z][a-z-]*(?=[ ,])", page)) for page in (plain, typed)]
+    assert flags[0] == flags[1]
+    assert flags[0] >= {f"--{key.replace('_', '-')}" for key in RULES} | {"--config", "--new"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["--port", "high"], "port is 'high'; it must be a whole number from 0 to 65535"),
         (["--keys", "nowhere"], "keys: nowhere is no key folder"),
         (["--config", "nowhere.toml"], "cannot read the configuration nowhere.toml"),
+        (["--keys", ""], "keys is ''; it must be the path of a directory"),
     ],
 )
-def test_the_command_of_the_package_refuses_wrong_settings_in_one_line(arguments: list[str], says: str) -> None:
-    ended = run("-m", "raftgossip.cli.main", "gateway", *arguments)
-    assert ended.returncode == 2 and ended.stdout == ""
-    assert ended.stderr.startswith(f"raftgossip: {says}") and ended.stderr.count("\n") == 1
+def test_the_command_of_the_package_refuses_wrong_settings_in_one_line(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(["gateway", *arguments]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith(f"raftgossip: {says}") and shown.err.count("\n") == 1

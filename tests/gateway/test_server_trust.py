@@ -1,5 +1,4 @@
-"""Certificates of a gateway that runs: renewed without a restart; expired, foreign and revoked ones are refused, on open
-connections too; and what the gateway says of its own."""
+"""Certificates of a gateway that runs: renewed without a restart; expired, foreign and revoked ones are refused."""
 
 from __future__ import annotations
 
@@ -180,7 +179,7 @@ def test_damaged_keys_leave_the_old_ones_in_force_and_are_told(
 
 
 def test_without_a_certificate_for_a_gateway_it_does_not_start_and_never_runs_in_the_open(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is no key folder.*raftgossip keys init"):
+    with pytest.raises(ConfigError, match=r"is no key folder.*raftgossip keys init"):
         GRPCGatewayServer(keys=tmp_path / "none")
     keys = make_keys(tmp_path, gateway=False)
     with pytest.raises(ConfigError, match=r"gateway.*or give --insecure"):

@@ -109,6 +109,17 @@ def test_of_two_nodes_that_joined_at_the_same_time_the_owner_that_sorts_first_ke
     assert [record and record.registration.owner for record in records] == ["o", "o"]
 
 
+def test_a_silent_node_without_an_owner_is_replaced_only_at_its_own_gateway() -> None:
+    group = GatewayGroup(2)
+    group.registries[0].register(node(1, port=1), group.now(0))
+    group.settle()
+    group.now_ms += TIMEOUT_MS // 2
+    group.settle()
+    with pytest.raises(AlreadyExists):
+        group.registries[1].register(node(1, port=2), group.now(1))
+    assert group.registries[0].register(node(1, port=2), group.now(0)).status == "updated"
+
+
 def test_a_node_removed_elsewhere_is_gone_everywhere_and_does_not_come_back() -> None:
     group = GatewayGroup(3)
     group.registries[0].register(node(1), group.now(0))
@@ -210,12 +221,11 @@ def test_contact_brings_back_what_was_suspected_for_want_of_it() -> None:
     group = GatewayGroup(2)
     group.registries[0].register(node(1), group.now(0))
     group.settle()
-    group.now_ms += 600
-    assert listed(group.registries[1], group.now(1)) == []
+    group.now_ms += 300
     group.registries[0].heartbeat(NodeId(1), "", group.now(0))
-    group.registries[0].register(node(1), group.now(0))
-    group.now_ms += 1
-    group.sync(1, 0)
+    group.now_ms += 300
+    assert listed(group.registries[1], group.now(1)) == []
+    assert group.sync(1, 0).changes == ()
     assert listed(group.registries[1], group.now(1)) == [1]
     group.registries[1].check_invariants()
 
@@ -341,6 +351,16 @@ def test_who_was_named_is_named_again_at_a_gateway_that_did_not_name_it() -> Non
     group.settle()
     assert group.registries[other].register(first, group.now(other)).is_bootstrap
     assert not group.registries[other].register(node(2, owner="p", can_wait=True), group.now(other)).is_bootstrap
+
+
+def test_a_node_that_waits_elsewhere_is_named_as_soon_as_it_is_read_of() -> None:
+    group = GatewayGroup(2)
+    group.settle()
+    names = [registry.gateway_id for registry in group.registries]
+    decider, other = names.index(min(names)), names.index(max(names))
+    group.registries[other].register(node(1, can_wait=True), group.now(other))
+    group.sync(decider, other)
+    assert group.registries[decider].num_facts == 1  # before anything is answered
 
 
 def test_only_the_gateway_with_the_smallest_id_names_anybody() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import base64
 import tempfile
 from collections.abc import Callable
@@ -85,11 +84,12 @@ def _trust_targets() -> dict[str, FuzzTarget]:
 
 
 class _Served:
-    """A real server of this process and a channel to it; started when first used, ended with the process."""
+    """A real server of this process and a channel to it; started when first used."""
 
     def __init__(self, start: Callable[[], tuple[str, Callable[[], None]]]) -> None:
         self._start = start
         self._channel: grpc.Channel | None = None
+        self._stop: Callable[[], None] = lambda: None
 
     def target(self, method: str) -> Target:
         """Sends bytes as the one request of a call, which may answer with a stream, and judges the status."""
@@ -119,11 +119,16 @@ class _Served:
 
     def _opened(self) -> grpc.Channel:
         if self._channel is None:
-            address, stop = self._start()
+            address, self._stop = self._start()
             self._channel = grpc.insecure_channel(address)
-            atexit.register(stop)
-            atexit.register(self._channel.close)
         return self._channel
+
+    def close(self) -> None:
+        """End the server, if it was used; it starts again when it is used again."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+            self._stop()
 
 
 def _gateway() -> tuple[str, Callable[[], None]]:
@@ -171,8 +176,17 @@ PEER_REQUESTS: dict[str, Message] = {
 RAFT_FRAME = pb.RaftFrame(cluster_id="c1", messages=[pb.RaftMessage(term=1, sender=2, receiver=1)])
 
 
+SERVED_GATEWAY, SERVED_PEER = _Served(_gateway), _Served(_peer)
+
+
+def close_servers() -> None:
+    """End what the targets have started."""
+    SERVED_GATEWAY.close()
+    SERVED_PEER.close()
+
+
 def _served_targets() -> dict[str, FuzzTarget]:
-    gateway, peer = _Served(_gateway), _Served(_peer)
+    gateway, peer = SERVED_GATEWAY, SERVED_PEER
     return {
         **{
             f"gateway-{name}": FuzzTarget(gateway.target(f"/GatewayService/{name}"), (message.SerializeToString(),))

@@ -18,7 +18,7 @@ LINE = "gateway listening on "
 
 
 class LiveGateway:
-    """One gateway on loopback: its port stays the same, its disk is below `folder`. Its log is `folder/gateway-NAME.log`."""
+    """One gateway on loopback: its port stays the same, its disk and `gateway-NAME.log` are below `folder`."""
 
     def __init__(self, name: str, folder: Path, *arguments: str, port: int = 0) -> None:
         self.data_dir = folder / f"gateway-{name}"

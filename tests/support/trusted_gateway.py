@@ -99,7 +99,9 @@ def registration(node_id: int, port: int = 5000, **fields: object) -> pb.Registe
     )
 
 
-def watch(channel: grpc.Channel, since_version: int = 0, registry_id: str = "", seconds: float = 20.0) -> grpc.Call:
+def watch(
+    channel: grpc.Channel, since_version: int = 0, registry_id: str = "", seconds: float = 20.0
+) -> grpc.CallIterator[pb.NodeEvent]:
     """An open WatchNodes; iterate over it for `pb.NodeEvent`s."""
     call: grpc.UnaryStreamMultiCallable[pb.WatchNodesRequest, pb.NodeEvent] = channel.unary_stream(
         "/GatewayService/WatchNodes",

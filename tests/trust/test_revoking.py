@@ -101,3 +101,10 @@ def test_a_running_program_forgets_no_list(keys: KeyFolder) -> None:
     (keys.path / "revoked/clinic.crl").unlink()
     assert live.refresh()
     assert live.current().revocations.numbers == {ORGANISATION: 1}
+
+
+def test_a_list_under_another_organisations_name_is_refused(keys: KeyFolder) -> None:
+    keys.revoke(Role.PEER, "2", now_s())
+    (keys.path / "revoked/clinic.crl").rename(keys.path / "revoked/lab.crl")
+    with pytest.raises(ConfigError, match=r"lab\.crl: it is the list of clinic"):
+        keys.credentials(Role.PEER, "1")
