@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from raftgossip.errors import TransportError
 from tests.support.live_gateway import LiveGateway, cluster_id_of
 from tests.support.processes import NodeProcess, wait_for
 
@@ -70,7 +71,14 @@ class Run:
 
     def let_go(self, newcomer: NodeProcess) -> None:
         """It leaves for good."""
-        newcomer.operator.leave()
+
+        def is_told_to_leave() -> bool:
+            try:
+                return bool(newcomer.operator.leave())
+            except TransportError:
+                return False  # it has not seen itself in the roster yet
+
+        wait_for(is_told_to_leave, 10, f"node {newcomer.node_id} that leaves", every_s=0.1)
         newcomer.stop()
         self.members.remove(newcomer)
 
