@@ -87,7 +87,7 @@ class GatewayAdministration:
         """
         version, log_id = position_from_proto(request.since_version, request.registry_id)
         _, gateway_id = position_from_proto(0, request.gateway_id)
-        with self._shared.operation() as (registry, now):
+        with self._shared.lasting_operation() as (registry, now):
             answer = registry.response_for(gateway_id, version, log_id, now)
         return answer_to_proto(answer)
 

@@ -203,7 +203,7 @@ class GatewayService:
         """Note who leads; the answer is `failed` for a node that is not registered."""
         leader_id = node_id_from_proto("leader_id", request.leader_id)
         require_own_node(caller, leader_id, "report that it leads")
-        with self._shared.operation() as (registry, now):
+        with self._shared.lasting_operation() as (registry, now):
             _require_own_record(registry, leader_id, caller)
             before = registry.leader(now)
             known = registry.update_leader(leader_id, request.term, now)
@@ -219,7 +219,7 @@ class GatewayService:
         node_id = node_id_from_proto("node_id", request.node_id)
         cluster_id = cluster_id_from_proto(request.cluster_id)
         require_own_node(caller, node_id, "renew its registration")
-        with self._shared.operation() as (registry, now):
+        with self._shared.lasting_operation() as (registry, now):
             _require_own_record(registry, node_id, caller)
             known = registry.heartbeat(node_id, cluster_id, now)
             version, registry_id = registry.version, registry.registry_id

@@ -9,12 +9,13 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol
 
 from gateway.log_lines import Event
 from gateway.node_feed import FeedEvent, NodeFeed
 from gateway.registry import Registry, Unsaved
-from gateway.registry_values import Moment
+from gateway.registry_values import Memory, Moment
 from raftgossip.errors import StorageError
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class SharedRegistry:
         self._feed = NodeFeed()
         self._saved_step: int | None = None
         self._saved_facts = -1
+        self._saved_memory: Memory | None = None
         self._num_waiting = 0
         self._stopping = threading.Event()
 
@@ -90,14 +92,15 @@ class SharedRegistry:
         with self._saving:
             with self._lock:
                 unsaved = self._registry.unsaved(self._saved_step)
-            if (unsaved.step, unsaved.num_facts) == (self._saved_step, self._saved_facts):
+            memory = replace(unsaved.memory, records=())  # the leader and the version, too
+            if (unsaved.step, unsaved.num_facts, memory) == (self._saved_step, self._saved_facts, self._saved_memory):
                 return
             try:
                 self._disk.save(unsaved)
             except StorageError as error:
                 logger.error(Event("the registry cannot be saved", reason=str(error)))
                 raise
-            self._saved_step, self._saved_facts = unsaved.step, unsaved.num_facts
+            self._saved_step, self._saved_facts, self._saved_memory = unsaved.step, unsaved.num_facts, memory
 
     def wait_for_change(self, version: int, seconds: float, is_wanted: Callable[[], bool]) -> None:
         """Return when the list has another version, time is up, `is_wanted` says no (see `wake`), or it stops."""

@@ -100,7 +100,6 @@ FILE_DOORS = (
     "raftgossip/learning/tasks/*",
     "raftgossip/observe/*",
     "raftgossip/trust/disk.py",
-    "raftgossip/trust/files.py",
     "raftgossip/runtime/address_sources.py",
     "gateway/registry_store.py",
     "gateway/settings.py",
