@@ -173,9 +173,10 @@ class Peer:
         store = _open_store(config.data_dir)
         stack.callback(store.close)
         identity = load_identity(store, config.node_id)
-        keys = load_own_keys(config, identity.node_id)
+        keys, clock = load_own_keys(config, identity.node_id), SystemClock()
         credentials = keys.credentials
         if credentials is not None:
+            credentials.current().require_valid(clock.wall_ms() / 1000)
             identity = replace(identity, owner=credentials.current().identity.uri)
         disk = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="disk"))
         work = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="work"))
@@ -207,7 +208,7 @@ class Peer:
             hub=hub,
             discoveries=discoveries,
             credentials=credentials,
-            clock=SystemClock(),
+            clock=clock,
             emit=self._emit,
         )
         return parts, front, server
