@@ -7,11 +7,11 @@ for its own node alone, and a node that registered with a certificate is answere
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 
+from gateway.administration import GatewayAdministration
 from gateway.grpc_calls import CallGate
 from gateway.grpc_health_service import HealthService, health_handlers
 from gateway.grpc_watch import Watch
@@ -27,7 +27,7 @@ from gateway.request_checks import (
     position_from_proto,
     registration_from_proto,
 )
-from gateway.settings import GatewaySettings, live_texts
+from gateway.settings import live_texts
 from gateway.shared_registry import SharedRegistry
 from raftgossip import __version__
 from raftgossip.errors import PermissionDenied
@@ -47,41 +47,12 @@ PAGE = 1_000
 logger = logging.getLogger(__name__)
 
 
-class Administration(Protocol):
-    """What the gateway itself knows and does, beside its registry."""
-
-    def settings(self) -> GatewaySettings:
-        """Those in force."""
-
-    def change_settings(self, texts: Mapping[str, str], caller: Caller) -> dict[str, str]:
-        """Change some of them, all or none; returns all that can be changed, as they are now.
-
-        Raises:
-            ConfigError: one is unknown, wrong, or needs a restart.
-        """
-
-    def add_revocations(self, pem: bytes) -> bool:
-        """Keep an organisation's revocation list; False: a newer one is known.
-
-        Raises:
-            RaftGossipError: it is not signed as it must be, or there is nowhere to keep it.
-        """
-
-    def other_gateways(self) -> list[str]:
-        """The other gateways, and when they last answered, in words."""
-
-    def sync(self, request: pb.SyncRegistryRequest) -> pb.SyncRegistryResponse:
-        """What another gateway should read.
-
-        Raises:
-            WireError: a field is out of bounds.
-        """
-
-
 class GatewayService:
     """The registry behind gRPC; its calls may run in any number of threads."""
 
-    def __init__(self, shared: SharedRegistry, administration: Administration, watch: Watch, started: Moment) -> None:
+    def __init__(
+        self, shared: SharedRegistry, administration: GatewayAdministration, watch: Watch, started: Moment
+    ) -> None:
         self._shared = shared
         self._administration = administration
         self._watch = watch
@@ -90,28 +61,24 @@ class GatewayService:
     def handlers(self, gate: CallGate, health: HealthService) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
         """All calls by their full names."""
 
-        def unary(name: str, request_class: Any, call: Any) -> tuple[str, grpc.RpcMethodHandler[Any, Any]]:
-            method = f"/{SERVICE}/{name}"
-            return method, gate.unary(method, request_class, call)
-
-        watch_method = f"/{SERVICE}/WatchNodes"
+        calls: dict[str, tuple[Any, Any]] = {
+            "RegisterNode": (pb.RegisterNodeRequest, self.register_node),
+            "GetNodes": (pb.GetNodesRequest, self.get_nodes),
+            "GetLeader": (pb.GetLeaderRequest, self.get_leader),
+            "UpdateLeader": (pb.UpdateLeaderRequest, self.update_leader),
+            "Heartbeat": (pb.HeartbeatRequest, self.heartbeat),
+            "HealthCheck": (pb.HealthCheckRequest, self.health_check),
+            "RemoveNode": (pb.RemoveNodeRequest, self.remove_node),
+            "GetStats": (pb.GetStatsRequest, self.get_stats),
+            "Configure": (pb.ConfigureRequest, self.configure),
+            "SyncRegistry": (pb.SyncRegistryRequest, self.sync_registry),
+            "PublishRevocations": (pb.PublishRevocationsRequest, self.publish_revocations),
+        }
+        paths = {f"/{SERVICE}/{name}": call for name, call in calls.items()}
+        watch = f"/{SERVICE}/WatchNodes"
         return {
-            **dict(
-                (
-                    unary("RegisterNode", pb.RegisterNodeRequest, self.register_node),
-                    unary("GetNodes", pb.GetNodesRequest, self.get_nodes),
-                    unary("GetLeader", pb.GetLeaderRequest, self.get_leader),
-                    unary("UpdateLeader", pb.UpdateLeaderRequest, self.update_leader),
-                    unary("Heartbeat", pb.HeartbeatRequest, self.heartbeat),
-                    unary("HealthCheck", pb.HealthCheckRequest, self.health_check),
-                    unary("RemoveNode", pb.RemoveNodeRequest, self.remove_node),
-                    unary("GetStats", pb.GetStatsRequest, self.get_stats),
-                    unary("Configure", pb.ConfigureRequest, self.configure),
-                    unary("SyncRegistry", pb.SyncRegistryRequest, self.sync_registry),
-                    unary("PublishRevocations", pb.PublishRevocationsRequest, self.publish_revocations),
-                )
-            ),
-            watch_method: gate.stream(watch_method, pb.WatchNodesRequest, self._watch.watch, self._watch.threads),
+            **{path: gate.unary(path, request_class, call) for path, (request_class, call) in paths.items()},
+            watch: gate.stream(watch, pb.WatchNodesRequest, self._watch.watch, self._watch.threads),
             **health_handlers(gate, health, self._watch.threads),
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import grpc
 
@@ -23,6 +23,7 @@ from gateway.metrics import CallCounts, MetricsPage
 from gateway.metrics_port import MetricsPort
 from gateway.node_messages import node_to_proto
 from gateway.shared_registry import SharedRegistry
+from gateway.worker_threads import WorkerThreads
 from raftgossip import __version__
 from raftgossip.errors import ConfigError
 from raftgossip.ids import Address
@@ -37,6 +38,8 @@ STOP_GRACE_S = 0.5
 """Calls that run when the gateway stops may take so long."""
 ROUND_S = 1.0
 """The thread that keeps house goes around so often: the disk is never further behind."""
+BEHIND_S = 0.2
+"""The same while calls wait for a thread: those that wait for silent callers are replaced then."""
 FILES_S = 2.0
 """So often it looks whether keys, revocations and settings have changed."""
 
@@ -76,7 +79,8 @@ class Running:
         started = now()
         callers = Callers(credentials, lambda: now().wall_seconds)
         self._shared = shared
-        self._limits = CallLimits(settings, lambda: int(monotonic_seconds() * 1000))
+        self._threads = WorkerThreads(settings.max_workers, MAX_HELD, "gateway")
+        self._limits = CallLimits(settings, lambda: int(monotonic_seconds() * 1000), self._threads.waiting)
         self._counts = CallCounts()
         self._health = HealthService()
         self._watch = Watch(shared, node_to_proto, settings.max_watchers)
@@ -85,9 +89,8 @@ class Running:
         self.administration = GatewayAdministration(live, shared, self._limits, credentials, self._sync.states)
         self._gate = CallGate(callers, self._limits, self._counts)
         service = GatewayService(shared, self.administration, self._watch, started)
-        self._threads = ThreadPoolExecutor(settings.max_workers + MAX_HELD, thread_name_prefix="gateway")
         self._server = grpc.server(
-            self._threads,
+            cast(ThreadPoolExecutor, self._threads),  # it only ever submits
             options=SERVER_OPTIONS if credentials is None else (*SERVER_OPTIONS, *TLS_OPTIONS),
             maximum_concurrent_rpcs=settings.max_calls + settings.max_watchers,
         )
@@ -143,9 +146,11 @@ class Running:
     def _keep_house(self) -> None:
         looked_s, pause_s = monotonic_seconds(), 0.0
         while not self._stopping.wait(pause_s):
-            pause_s = ROUND_S
+            is_behind = self._threads.num_queued > 0
+            pause_s = BEHIND_S if is_behind else ROUND_S
             try:
-                pause_s = min(ROUND_S, self._shared.pass_time())
+                self._threads.note_silent(self._gate.num_silent() if is_behind else 0)
+                pause_s = min(pause_s, self._shared.pass_time())
                 self.administration.save()
                 if monotonic_seconds() - looked_s >= FILES_S:
                     looked_s = monotonic_seconds()

@@ -31,7 +31,7 @@ class Leadership:
 
     gateway_id: str
     own: Report | None = field(default=None, init=False)
-    """The last report made at this gateway; given up when another gateway has one that counts before it."""
+    """The last report made at this gateway; given up when another gateway has a different one that counts before it."""
     current: Report | None = field(default=None, init=False)
 
     def report(self, node_id: NodeId, term: int, now_ms: int) -> None:
@@ -58,8 +58,8 @@ class Leadership:
         before = self.current
         reports = [*others] if self.own is None else [*others, self.own]
         self.current = min(reports, key=_latest_first, default=None)
-        if self.current is not self.own:
-            self.own = None
+        if self.own is not None and self.current is not None and _leads(self.own) != _leads(self.current):
+            self.own = None  # but one that says the same is kept: the other gateway may lose its memory
         if self.current is None or before is None:
             return self.current is not before
         return (before.node_id, before.term) != (self.current.node_id, self.current.term)
@@ -67,3 +67,7 @@ class Leadership:
 
 def _latest_first(report: Report) -> tuple[int, str]:
     return -report.term, report.gateway_id
+
+
+def _leads(report: Report) -> tuple[int, int]:
+    return report.node_id, report.term

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from gateway.settings import GatewaySettings
 from raftgossip.errors import Busy
@@ -29,8 +29,15 @@ class CallLimits:
     Invariants: no principal has more calls running than it may; at most `MAX_HELD` are held.
     """
 
-    def __init__(self, settings: GatewaySettings, monotonic_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        monotonic_ms: Callable[[], int],
+        waiting: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        """`waiting`: around the time for which a call is held, so that another thread may do the work of its own."""
         self._monotonic_ms = monotonic_ms
+        self._waiting = waiting
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._running: dict[str, int] = {}
@@ -103,7 +110,8 @@ class CallLimits:
                 self._held[principal] += 1
                 self._num_held += 1
         if is_held:
-            self._stopping.wait(min(wait_ms, LONGEST_HOLD_MS) / 1000)
+            with self._waiting():
+                self._stopping.wait(min(wait_ms, LONGEST_HOLD_MS) / 1000)
             with self._lock:
                 self._num_held -= 1
                 self._held[principal] -= 1

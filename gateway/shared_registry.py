@@ -7,35 +7,23 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 
 from gateway.log_lines import Event
 from gateway.node_feed import FeedEvent, NodeFeed
-from gateway.registry import Registry, Unsaved
+from gateway.registry import Registry
+from gateway.registry_store import RegistryStore
 from gateway.registry_values import Memory, Moment
 from raftgossip.errors import StorageError
 
 logger = logging.getLogger(__name__)
 
 
-class Disk(Protocol):
-    """What keeps a registry over a restart."""
-
-    def save(self, unsaved: Unsaved) -> None:
-        """Returns when it is on disk.
-
-        Raises:
-            StorageError: it is not.
-        """
-
-
 class SharedRegistry:
     """A registry, who follows it, and its disk. Any number of threads may share it."""
 
-    def __init__(self, registry: Registry, clock: Callable[[], Moment], disk: Disk | None) -> None:
+    def __init__(self, registry: Registry, clock: Callable[[], Moment], disk: RegistryStore | None) -> None:
         self._registry = registry
         self._clock = clock
         self._disk = disk
@@ -43,6 +31,8 @@ class SharedRegistry:
         self._saving = threading.Lock()
         """Taken before `_lock`, never while it is held."""
         self._changed = threading.Condition(self._lock)
+        self._now = clock()
+        """Of the operation that runs."""
         self._feed = NodeFeed()
         self._saved_step: int | None = None
         self._saved_facts = -1
@@ -54,29 +44,42 @@ class SharedRegistry:
         """The time."""
         return self._clock()
 
-    @contextmanager
-    def operation(self) -> Iterator[tuple[Registry, Moment]]:
-        """The registry and the time, for one operation."""
-        with self._lock:
-            now = self._clock()
+    def operation(self) -> _Operation:
+        """The registry and the time, for one operation: `with shared.operation() as (registry, now)`."""
+        return _Operation(self, lambda _: None)
+
+    def lasting_operation(self) -> _Operation:
+        """The same; what it has found out about founding a cluster is on disk when it ends. Its end may raise
+        `StorageError`: it is not, so nothing may be answered that builds on it."""
+        return _Operation(self, self.save_facts)
+
+    def begin_operation(self) -> tuple[Registry, Moment]:
+        """Take the registry, and the time; every call is followed by `end_operation`."""
+        self._lock.acquire()
+        try:
+            now = self._now = self._clock()
             for node_id in self._registry.expire(now):
                 logger.info(Event("node removed", node_id=node_id, reason="no heartbeat"))
-            try:
-                yield self._registry, now
-            finally:
-                if self._feed.follow(self._registry, now) and self._num_waiting:
-                    self._changed.notify_all()
+        except BaseException:
+            self._lock.release()
+            raise
+        return self._registry, now
 
-    @contextmanager
-    def lasting_operation(self) -> Iterator[tuple[Registry, Moment]]:
-        """The same; what it has found out about founding a cluster is on disk when it ends.
+    def end_operation(self) -> int:
+        """Give the registry back, and tell on what has changed; returns how many facts about founding are known."""
+        try:
+            if self._feed.follow(self._registry, self._now) and self._num_waiting:
+                self._changed.notify_all()
+            return self._registry.num_facts
+        finally:
+            self._lock.release()
+
+    def save_facts(self, num_facts: int) -> None:
+        """Put on disk what is known about founding, if so many facts are not there yet.
 
         Raises:
-            StorageError: it is not, so nothing may be answered that builds on it.
+            StorageError: the disk failed.
         """
-        with self.operation() as (registry, now):
-            yield registry, now
-            num_facts = registry.num_facts
         if self._disk is not None and num_facts > self._saved_facts:
             self.save()
 
@@ -149,3 +152,21 @@ class SharedRegistry:
         """Forget the silent; returns the seconds after which somebody else may have been silent for too long."""
         with self.operation() as (registry, now):
             return (registry.deadline_ms(now) - now.monotonic_ms) / 1000
+
+
+class _Operation:
+    """From the taking of the registry to its return. A generator would make every heartbeat cost noticeably more."""
+
+    __slots__ = ("_finish", "_shared")
+
+    def __init__(self, shared: SharedRegistry, finish: Callable[[int], None]) -> None:
+        self._shared = shared
+        self._finish = finish
+
+    def __enter__(self) -> tuple[Registry, Moment]:
+        return self._shared.begin_operation()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        num_facts = self._shared.end_operation()
+        if kind is None:
+            self._finish(num_facts)

@@ -38,10 +38,13 @@ class Discovery(Protocol):
         """For messages to people, e.g. `gateway 10.0.0.5:8090`."""
 
     async def register(self, node_id: NodeId, address: Address, owner: str, cluster_id: str) -> Hints:
-        """Say where this node listens, and which cluster it belongs to (empty: none yet); returns who else is there."""
+        """Say where this node listens, and which cluster it belongs to (empty: none yet); returns who else is there.
+
+        May raise `Busy`, too: later.
+        """
 
     async def renew(self, node_id: NodeId, cluster_id: str) -> bool:
-        """Say that this node lives; False: register again."""
+        """Say that this node lives; False: register again. May raise `Busy`, too."""
 
     async def report_leader(self, node_id: NodeId, term: int) -> None:
         """Leave a hint who leads since when, for newcomers."""

@@ -232,7 +232,7 @@ class _Search:
             ask = self._ask
             try:
                 hints = await discovery.register(ask.node_id, ask.address, ask.owner, ask.cluster_id)
-            except TransportError as error:
+            except (TransportError, Busy) as error:
                 heard.problems.append(str(error))
                 heard.num_sources_silent += 1
                 continue

@@ -20,6 +20,7 @@ from raftgossip.errors import (
 )
 from raftgossip.ids import Address, NodeId
 from raftgossip.peer.names import SPIFFE
+from raftgossip.runtime.address_sources import refusal_to_dial
 from raftgossip.runtime.service import JoinAsk
 from raftgossip.trust.callers import SKEW_S, Caller
 from raftgossip.trust.identity import Identity
@@ -37,7 +38,11 @@ def check_newcomer(ask: JoinAsk, view: LedgerView, cluster_id: str) -> None:
         NoQuorum: the run has not started yet; this one may be asked again.
         SchemaMismatch: it trains another model.
         AlreadyExists: its id belongs to another state directory, or to another name.
+        CommandRefused: it would let everybody dial an address that no node has.
     """
+    why = refusal_to_dial(ask.address)
+    if why:
+        raise CommandRefused(f"node {ask.node_id} says that it is at {ask.address}: {why}; give it another --advertise")
     if ask.cluster_id and ask.cluster_id != cluster_id:
         raise WrongCluster(
             f"node {ask.node_id} belongs to cluster {ask.cluster_id}, this is {cluster_id}: "

@@ -17,6 +17,7 @@ import grpc.aio
 
 from raftgossip.errors import (
     AlreadyExists,
+    Busy,
     CommandRefused,
     ConfigError,
     DeadlineExceeded,
@@ -95,6 +96,7 @@ class GatewayDiscovery:
             AlreadyExists: another owner holds this node id.
             PermissionDenied: the gateway does not let this node register itself.
             Unauthenticated: it does not accept this node's certificate.
+            Busy: no gateway has time now, or room; says when to ask again.
             TransportError: no gateway answered.
         """
         request = pb.RegisterNodeRequest(
@@ -108,6 +110,7 @@ class GatewayDiscovery:
         )
         hints: list[Hints] = []
         problems: list[str] = []
+        busy: Busy | None = None
         for gateway in await self._all(problems):
             try:
                 answer = await self._call(gateway, lambda stub: stub.RegisterNode(request, timeout=CALL_TIMEOUT_S))
@@ -115,6 +118,7 @@ class GatewayDiscovery:
                 raise
             except RaftGossipError as error:
                 problems.append(f"{gateway}: {error}")
+                busy = error if isinstance(error, Busy) else busy
                 self._registered.discard(gateway)
                 continue
             hints.append(self._hints_from(gateway, answer, node_id))
@@ -124,6 +128,8 @@ class GatewayDiscovery:
                 self._move_to(gateway)
             if decides:
                 break  # until a cluster is known all are asked: any of them may know it, or who else wants to found it
+        if not hints and busy is not None:
+            raise Busy("; ".join(problems), busy.retry_after_ms)
         if not hints:
             raise TransportError("no gateway answered (" + "; ".join(problems) + ")")
         return _together(hints)

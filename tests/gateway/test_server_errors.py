@@ -29,6 +29,7 @@ from tests.support.trusted_gateway import (
     registration,
     running,
     send,
+    watch,
 )
 
 
@@ -146,6 +147,20 @@ def test_a_call_whose_request_never_comes_is_cut_off_and_holds_no_thread(
     assert outcome(channel, "HealthCheck") == "OK"
 
 
+def test_callers_who_say_nothing_cannot_take_all_threads() -> None:
+    with running(max_workers=2) as server, dial(server.port, None) as silent, dial(server.port, None) as honest:
+        never = threading.Event()
+
+        def wait() -> Iterator[bytes]:
+            never.wait(20)
+            yield b""
+
+        calls = [silent.stream_unary("/GatewayService/HealthCheck").future(wait(), timeout=20) for _ in range(8)]
+        honest.unary_unary("/GatewayService/HealthCheck")(b"", timeout=8)
+        never.set()
+        assert all(call.result() for call in calls)
+
+
 def test_a_call_that_asks_for_an_hour_is_answered_at_once(channel: grpc.Channel) -> None:
     assert channel.unary_unary("/GatewayService/HealthCheck")(b"", timeout=3600)
 
@@ -156,19 +171,14 @@ def test_a_burst_of_calls_on_one_new_connection_waits_and_is_answered(channel: g
 
 
 def test_more_calls_than_the_gateway_takes_at_once_are_refused_and_it_goes_on() -> None:
-    with running(max_calls=1, max_watchers=0) as server, dial(server.port, None) as channel:
-        never = threading.Event()
-
-        def wait() -> Iterator[bytes]:
-            never.wait(20)
-            yield b""
-
-        first = channel.stream_unary("/GatewayService/HealthCheck").future(wait(), timeout=20)
-        codes = [outcome(channel, "HealthCheck") for _ in range(5)]
-        never.set()
-        assert first.result()
-        assert codes[-1] == "RESOURCE_EXHAUSTED"
-        assert "OK" in (outcome(channel, "HealthCheck") for _ in range(100))  # as soon as the first is counted down
+    with running(max_calls=1, max_watchers=1) as server, dial(server.port, None) as channel:
+        streams = [watch(channel), channel.unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=20)]
+        for stream in streams:
+            next(stream)
+        assert outcome(channel, "HealthCheck") == "RESOURCE_EXHAUSTED"
+        for stream in streams:
+            stream.cancel()
+        assert "OK" in (outcome(channel, "HealthCheck") for _ in range(10_000))  # as soon as they are counted down
 
 
 @pytest.mark.slow

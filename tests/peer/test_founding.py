@@ -342,6 +342,10 @@ def test_a_gateway_that_never_answers_is_given_up_though_a_cache_is_there() -> N
         Search().run(ListedPeers(TransportError("the gateway is down")), cached())
 
 
+def test_a_busy_gateway_is_asked_again() -> None:
+    assert Search().run(ListedPeers(Busy("over the rate", 700), Hints(True, ()))) is None
+
+
 def test_what_gateways_say_is_remembered() -> None:
     search, keeping = Search(), ListedPeers(Hints(False, ()))
     search.answers = {2: [IN]}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from raftgossip.core.epoch.command import AddPeer, Command, RemovePeer, StartRun
@@ -50,6 +52,13 @@ def test_an_id_that_is_claimed_is_for_its_owner_only() -> None:
     check_newcomer(ask(4, "mine"), view_of(added(4, "mine")), "c1")
     with pytest.raises(AlreadyExists, match="choose another --node-id"):
         check_newcomer(ask(4, "other"), view_of(added(4, "mine")), "c1")
+
+
+def test_nobody_comes_in_who_would_let_everybody_dial_a_forbidden_address() -> None:
+    lured = replace(ask(4, "mine"), address=Address("169.254.169.254", 80))
+
+    with pytest.raises(CommandRefused, match="link-local"):
+        check_newcomer(lured, view_of(), "c1")
 
 
 def test_the_first_who_comes_owns_an_added_id_and_nobody_else_does() -> None:

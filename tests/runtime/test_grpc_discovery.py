@@ -183,6 +183,18 @@ def test_a_busy_gateway_is_left_for_another() -> None:
         assert second.count(pb.RegisterNodeRequest) == 1
 
 
+def test_a_gateway_without_time_and_no_other_says_when_to_ask_again() -> None:
+    async def main(gateway: SmallGateway) -> None:
+        async with opened(NOWHERE, gateway.address) as discovery:
+            await register(discovery)
+
+    with SmallGateway() as gateway:
+        gateway.errors["RegisterNode"] = Busy("over the rate", 700)
+        with pytest.raises(Busy, match="over the rate") as refused:
+            asyncio.run(main(gateway))
+    assert refused.value.retry_after_ms == 700
+
+
 @pytest.mark.parametrize("kind", [AlreadyExists, PermissionDenied])
 def test_an_answer_about_this_node_is_final(kind: type[AlreadyExists] | type[PermissionDenied]) -> None:
     async def main(*gateways: SmallGateway) -> None:
