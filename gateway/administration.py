@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 
 from gateway.limits import CallLimits
 from gateway.live_settings import LiveSettings
@@ -124,10 +125,8 @@ class GatewayAdministration:
 
     def save(self) -> None:
         """Put the registry on disk. A failure is only told: it is tried again."""
-        try:
+        with suppress(StorageError):  # told there
             self._shared.save()
-        except StorageError:
-            return  # told there
 
     def gauges(self, num_watchers: int, wall_seconds: float) -> Iterator[Gauge]:
         """The numbers of the metrics that go up and down."""

@@ -149,7 +149,7 @@ class Running:
             is_behind = self._threads.num_queued > 0
             pause_s = BEHIND_S if is_behind else ROUND_S
             try:
-                self._threads.note_silent(self._gate.num_silent() if is_behind else 0)
+                self._threads.look_after(self._gate.num_silent() if is_behind else 0)
                 pause_s = min(pause_s, self._shared.pass_time())
                 self.administration.save()
                 if monotonic_seconds() - looked_s >= FILES_S:

@@ -22,8 +22,7 @@ DEFAULT_KEYS = "raftgossip-keys"
 """The key folder that the command line takes where none is named and this one is there."""
 SWITCHES = frozenset({"insecure"})
 """Settings whose flags take no value."""
-MAX_SECONDS = 10_000_000
-"""About four months; a timer of the system holds no more on every platform."""
+MAX_SECONDS = 10_000_000  # no timer of any platform fails with it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,9 @@
-"""The threads that answer calls: as many as were asked for, and one more for each that only waits.
+"""The threads that answer calls: few, one more for each that only waits, and up to as many as were asked for if the
+work stands still.
 
-A thread that holds up a caller who calls too often, or whose caller says nothing, does no work; another one takes its
-place for that time. So few threads share the interpreter, which makes each call cheaper, and nobody can take them all
-by making them wait.
+Python runs one thread at a time. The more of them want to run, the more each call costs: with ten, a heartbeat takes a
+third longer than with three. But a thread that holds up a caller who calls too often, or whose caller says nothing,
+does no work; another one takes its place for that time, so that nobody can take them all by making them wait.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
+
+FEW = 3
+"""Threads that work while the work gets on: measured, see above."""
 
 logger = logging.getLogger(__name__)
 
@@ -46,22 +50,23 @@ class Task:
     def _tell(self) -> None:
         """Taking a listener out of the list is one step, so that no two threads call the same one."""
         while self._listeners:
-            try:
-                listener = self._listeners.pop()
-            except IndexError:
-                return
-            listener(self)
+            with suppress(IndexError):
+                self._listeners.pop()(self)
 
 
 class WorkerThreads:
     """Takes tasks as gRPC's server gives them; what waits for a thread is bounded by the calls that the server takes.
 
-    Invariant: at most `num_threads + max_more` threads, and no more than `num_threads` of them that do not wait.
+    Invariant: at most `max_threads + max_more` threads, and about as many as `max_threads` of them that do not wait.
     """
 
-    def __init__(self, num_threads: int, max_more: int, name: str) -> None:
-        """No thread runs before there is a task. `max_more`: threads that may wait at once and are replaced."""
-        self._num_wanted = num_threads
+    def __init__(self, max_threads: int, max_more: int, name: str) -> None:
+        """`max_threads`: that work at once. `max_more`: threads that may wait at once and are replaced."""
+        self._max_threads = max_threads
+        self._num_working = min(FEW, max_threads)
+        self._num_done = 0
+        """Counts tasks, about: two threads may count two as one. Only whether it moves matters."""
+        self._num_done_then = 0
         self._max_more = max_more
         self._name = name
         self._lock = threading.Lock()
@@ -70,13 +75,8 @@ class WorkerThreads:
         self._num_idle = 0
         self._num_held = 0
         self._num_silent = 0
-        self._limit = num_threads
+        self._limit = self._num_working
         self._is_closed = False
-
-    @property
-    def num_threads(self) -> int:
-        """So many run now."""
-        return len(self._threads)
 
     @property
     def num_queued(self) -> int:
@@ -106,9 +106,13 @@ class WorkerThreads:
         finally:
             self._count_waiting(-1)
 
-    def note_silent(self, number: int) -> None:
-        """So many threads wait for callers who say nothing; somebody counts them every now and then."""
-        self._num_silent = number
+    def look_after(self, num_silent: int) -> None:
+        """Let more threads work if none got on since the last time; call it every now and then while tasks wait.
+        `num_silent`: threads that wait for callers who say nothing."""
+        stands_still = self.num_queued > 0 and self._num_done == self._num_done_then
+        self._num_done_then = self._num_done
+        self._num_working = min(self._num_working + 1 if stands_still else FEW, self._max_threads)
+        self._num_silent = num_silent
         self._count_waiting(0)
 
     def shutdown(self) -> None:
@@ -124,7 +128,7 @@ class WorkerThreads:
     def _count_waiting(self, change: int) -> None:
         with self._lock:
             self._num_held += change
-            self._limit = self._num_wanted + min(self._max_more, self._num_held + self._num_silent)
+            self._limit = self._num_working + min(self._max_more, self._num_held + self._num_silent)
         if change >= 0:
             self._start_more()
 
@@ -141,11 +145,13 @@ class WorkerThreads:
         me = threading.current_thread()
         while (task := self._next()) is not None:
             task.run()
+            self._num_done += 1
             del task  # it holds the call, which should not live until the next one
-            if len(self._threads) > self._limit and self._is_surplus(me):
-                return
+            if len(self._threads) > self._limit and not self._is_closed:  # it took the place of one that waits no more
+                break
         with self._lock:
             self._threads.discard(me)
+        self._start_more()  # if several noticed that at once
 
     def _next(self) -> Task | None:
         try:
@@ -157,11 +163,3 @@ class WorkerThreads:
             with self._lock:
                 self._num_idle -= 1
             return task
-
-    def _is_surplus(self, me: threading.Thread) -> bool:
-        """Whether this thread took the place of one that waits no more; it ends then."""
-        with self._lock:
-            if len(self._threads) <= self._limit or self._is_closed:
-                return False
-            self._threads.discard(me)
-            return True

@@ -62,12 +62,14 @@ class WrongCluster(RemoteError):
 
 
 class NotLeader(RaftGossipError):
-    """Only the leader can do this. Nothing changed; retry at `leader` (None: unknown, wait for an election)."""
+    """Only the leader can do this. Nothing changed; retry at `leader` (None: unknown, wait for an election), which is
+    at `address`, where that is told."""
 
-    def __init__(self, leader: int | None) -> None:
+    def __init__(self, leader: int | None, address: str = "") -> None:
         hint = "no leader is known" if leader is None else f"node {leader} leads"
         super().__init__(f"this node is not the leader; {hint}")
         self.leader = leader
+        self.address = address
 
 
 class CommandRefused(RaftGossipError):

@@ -10,6 +10,7 @@ from raftgossip.errors import Busy, NotFound
 from raftgossip.ids import Address, NodeId
 from raftgossip.peer.founding import Intent
 from raftgossip.peer.models import Models
+from raftgossip.peer.names import Names
 from raftgossip.peer.node import Node
 from raftgossip.peer.status import status_outside
 from raftgossip.runtime.service import JoinAnswer, JoinAsk, LeaderAnswer, LogView, ProposeAnswer, StatusView
@@ -25,6 +26,7 @@ class Front:
     def __init__(self, node_id: NodeId, models: Models, credentials: LiveCredentials | None = None) -> None:
         """`credentials`: this node's own; None: it runs in the open."""
         self.node: Node | None = None
+        self.names = Names()
         self.intent = Intent()
         """What newcomers hear before the cluster is known."""
         self._credentials = credentials
@@ -42,21 +44,20 @@ class Front:
             self.node.deliver(messages)
 
     def check_member(self, caller: Caller) -> None:
-        """Refuse a peer that was taken out of the cluster, or that has the id of another one. Any thread.
+        """Refuse a peer that is no member of this node's cluster under exactly the name that calls. Any thread.
 
         Raises:
             PermissionDenied: names the rule.
         """
-        if self.node is not None:
-            self.node.names.check(caller)
+        self.names.check(caller)
 
     def server_name_of(self, node_id: NodeId) -> str:
-        """Whom TLS must find where this node is dialled: it alone if the roster knows its name, else any peer. Any
-        thread. Empty without certificates."""
+        """Whom TLS must find where this node is dialled: it alone if its name is known, else any peer; empty without
+        certificates. Any thread."""
         if self._credentials is None:
             return ""
-        known = self.node.names.server_name(node_id) if self.node is not None else ""
-        return known or role_server_name(Role.PEER, self._credentials.current().identity.federation)
+        federation = self._credentials.current().identity.federation
+        return self.names.server_name(node_id) or role_server_name(Role.PEER, federation)
 
     async def propose_forwarded(self, envelope: bytes, caller: Caller) -> ProposeAnswer:
         """Propose another peer's stamped command, if this node leads and the command is the caller's own affair."""

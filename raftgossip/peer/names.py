@@ -5,7 +5,7 @@ Knows neither connections nor certificates, only what was verified about a calle
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -25,18 +25,42 @@ class RosterNames:
     """The roster at one moment; made on the event loop, read in any thread. This node's roster may lag behind."""
 
     owners: Mapping[NodeId, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Of the roster, and of those who left it but are still in Raft's configuration: without their votes the change
+    that ends them may not commit."""
     gone: frozenset[NodeId] = frozenset()
-    """Taken out of the roster and of Raft's configuration. Who is still in the latter is still needed: without its vote
-    the change that ends it may not commit."""
+    """Taken out of both."""
 
     @classmethod
     def of(cls, view: LedgerView, configuration: Configuration) -> RosterNames:
         """As of now. `configuration`: the newest one that is committed."""
-        owners = MappingProxyType({entry.node_id: entry.owner for entry in view.roster})
-        return cls(owners, frozenset(view.departed) - frozenset(configuration.members))
+        departed = {node_id: owner for node_id, owner in view.departed_owners if node_id in configuration.members}
+        owners = MappingProxyType(departed | {entry.node_id: entry.owner for entry in view.roster})
+        return cls(owners, frozenset(view.departed) - owners.keys())
+
+
+class Names:
+    """Which name each node id belongs to: by the roster, and where that has none (yet), by what members told.
+
+    Whoever is not known by exactly its name is a stranger, though it has a certificate of the federation: certificates
+    say who somebody is, the ledger who takes part. Any thread may read; the event loop writes, replacing values whole.
+    """
+
+    def __init__(self) -> None:
+        self.met_stranger = False
+        """Somebody was refused whom the roster may lack only because this node lags behind: members should be asked."""
+        self._roster = RosterNames()
+        self._told: Mapping[NodeId, str] = {}
+
+    def follow(self, view: LedgerView, configuration: Configuration) -> None:
+        """The roster or the configuration has changed."""
+        self._roster = RosterNames.of(view, configuration)
+
+    def learn(self, names: Iterable[tuple[NodeId, str]]) -> None:
+        """A member has told its roster's names; they count for ids that this node's own roster lacks."""
+        self._told = dict(names)
 
     def check(self, caller: Caller) -> None:
-        """Refuse a peer that was taken out, or that has the id of another one. A stranger passes: it may be in already.
+        """Refuse a peer that was taken out, that has the id of another one, or that is a stranger.
 
         Raises:
             PermissionDenied: names the rule.
@@ -44,15 +68,20 @@ class RosterNames:
         node_id = caller.identity.node_id if caller.identity is not None else None
         if caller.identity is None or node_id is None:
             return
-        if node_id in self.gone:
+        roster, uri = self._roster, caller.identity.uri
+        if node_id in roster.gone:
             raise PermissionDenied(f"rule members-only: node {node_id} was taken out of the cluster")
-        owner = self.owners.get(node_id, "")
-        if owner.startswith(SPIFFE) and owner != caller.identity.uri:
-            raise PermissionDenied(f"rule own-node: node id {node_id} belongs to {owner}; {caller.identity.uri} called")
+        owner = roster.owners.get(node_id) or self._told.get(node_id, "")
+        if owner == uri:
+            return
+        if owner.startswith(SPIFFE):
+            raise PermissionDenied(f"rule own-node: node id {node_id} belongs to {owner}; {uri} called")
+        self.met_stranger = True
+        raise PermissionDenied(f"rule members-only: {uri} has not joined the cluster, as far as this node knows")
 
     def server_name(self, node_id: NodeId) -> str:
-        """What TLS must find where this node is dialled; empty: the roster does not know its name."""
-        owner = self.owners.get(node_id, "")
+        """What TLS must find where this node is dialled; empty: nobody knows its name."""
+        owner = self._roster.owners.get(node_id) or self._told.get(node_id, "")
         if not owner.startswith(SPIFFE):
             return ""
         try:

@@ -38,7 +38,6 @@ from raftgossip.facts import (
     RosterChanged,
 )
 from raftgossip.ids import Epoch, LogIndex
-from raftgossip.peer.names import RosterNames
 from raftgossip.peer.operations import PROPOSAL_MS, Operations
 from raftgossip.peer.parts import Parts
 from raftgossip.peer.planning import plan_epoch, run_specification
@@ -70,8 +69,6 @@ class Node:
         self._machine = restored.machine
         self._restored_facts = restored.facts
         self._standing = Standing(parts.identity, self.view)
-        self.names = RosterNames()
-        """Replaced as a whole when the roster changes, for readers in other threads."""
         stored, node_id = restored.stored, parts.identity.node_id
         self._raft = RaftNode(
             node_id,
@@ -138,6 +135,7 @@ class Node:
                 "the coordinator": self._coordinator.run(),
                 "the round": self.round.run(),
                 "the registration": self._presence.renew(),
+                "the learning of names": self._presence.learn_names(),
             }
             tasks = [group.create_task(_last(name, work), name=name) for name, work in lasting.items()]
             tasks += [
@@ -188,7 +186,7 @@ class Node:
         if any(isinstance(fact, RosterChanged) for fact in facts):
             self._learn_addresses()
         if any(isinstance(fact, RosterChanged | ConfigurationChanged) for fact in facts):
-            self.names = RosterNames.of(self.view(), self._standing.configuration)
+            self._parts.names.follow(self.view(), self._standing.configuration)
         if any(isinstance(fact, LedgerFact) for fact in facts):  # a snapshot does not tell who left the roster
             self._standing.note_roster()
         if not facts or any(isinstance(fact, LedgerFact | RoleChanged) for fact in facts):

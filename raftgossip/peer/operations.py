@@ -6,7 +6,6 @@ What only the leader can do is refused elsewhere with `NotLeader`, which carries
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 from raftgossip.core.epoch.command import AddPeer, Command, RemovePeer, RosterEntry
 from raftgossip.core.epoch.ledger import Applied
@@ -27,6 +26,7 @@ from raftgossip.peer.membership import (
     token_to_enter_with,
     told_voters,
 )
+from raftgossip.peer.names import SPIFFE
 from raftgossip.peer.parts import Parts
 from raftgossip.peer.presence import DEPART_S
 from raftgossip.peer.proposer import Proposer
@@ -86,8 +86,8 @@ class Operations:
             leader_address = links.address_of(standing.leader) if standing.leader is not None else None
             if ask.forwarded or leader_address is None:
                 raise NotLeader(standing.leader)
-            if ask.node_id == standing.node_id:  # the leader sees by itself who calls
-                ask = replace(ask, identity="", key_digest=b"")
+            if self._parts.credentials is not None and ask.node_id != standing.node_id:
+                raise NotLeader(standing.leader, str(leader_address))  # which must see the newcomer's own certificate
             return await pass_on(ask, leader_address, self._ask_to_join)
         check_newcomer(ask, standing.view(), standing.cluster_id)
         token = self._token_of(ask)
@@ -97,7 +97,14 @@ class Operations:
         view = standing.view()
         # This leader may not stand in the roster yet, and the newcomer must be able to answer it.
         peers = {entry.node_id: entry.address for entry in view.roster} | {standing.node_id: self._parts.ask.address}
-        return JoinAnswer(standing.cluster_id, tuple(sorted(peers.items())), standing.node_id, view.specification)
+        names = {entry.node_id: entry.owner for entry in view.roster} | {standing.node_id: self._parts.ask.owner}
+        return JoinAnswer(
+            standing.cluster_id,
+            tuple(sorted(peers.items())),
+            standing.node_id,
+            view.specification,
+            tuple(sorted((node_id, owner) for node_id, owner in names.items() if owner.startswith(SPIFFE))),
+        )
 
     # --- members
 

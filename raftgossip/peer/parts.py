@@ -12,6 +12,7 @@ from raftgossip.peer.config import PeerConfig
 from raftgossip.peer.discovery import Discovery
 from raftgossip.peer.identity import Identity
 from raftgossip.peer.models import Models
+from raftgossip.peer.names import Names
 from raftgossip.runtime.clock import Clock
 from raftgossip.runtime.exchange import ExchangeHub
 from raftgossip.runtime.grpc_client import PeerLinks
@@ -35,6 +36,7 @@ class Parts:
     models: Models
     links: PeerLinks
     hub: ExchangeHub
+    names: Names
     discoveries: tuple[Discovery, ...]
     credentials: LiveCredentials | None
     """As whom this node speaks, and whom it trusts; None: in the open."""

@@ -206,6 +206,7 @@ class Peer:
             models=models,
             links=links,
             hub=hub,
+            names=front.names,
             discoveries=discoveries,
             credentials=credentials,
             clock=clock,
@@ -260,6 +261,7 @@ class Peer:
             # In one transaction: a founder that crashed half-way would have a log and belong to no cluster.
             await asyncio.to_thread(parts.store.save, hard_state, entries, meta={"cluster_id": cluster_id})
             return cluster_id, "founded"
+        parts.names.learn(answer.names)
         for node_id, address in answer.peers:
             parts.links.set_address(node_id, address)
         await asyncio.to_thread(parts.store.set_meta, "cluster_id", answer.cluster_id)

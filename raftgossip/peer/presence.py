@@ -16,6 +16,8 @@ from raftgossip.peer.standing import Standing
 from raftgossip.runtime.grpc_client import ask_to_join
 from raftgossip.runtime.service import Hints, JoinAnswer, JoinAsk
 
+LEARN_S = 1.0
+"""Between two looks whether members should be asked for names."""
 ANNOUNCE_S = 0.5
 """The pause between two attempts to enter the roster; a new leader or the start of the run ends it."""
 DEPART_S = 5.0
@@ -89,18 +91,42 @@ class Presence:
     async def _join_anywhere(self) -> None:
         """Through the leader if it is known, else through whoever answers."""
         standing = self._standing
+        parts = self._parts
         if standing.is_leader or standing.leader is not None:
-            await self._join(self._parts.ask)
+            parts.names.learn((await self._join(parts.ask)).names)
             return
-        known = [entry.address for entry in standing.view().roster if entry.node_id != standing.node_id]
+        others = [entry for entry in standing.view().roster if entry.node_id != standing.node_id]
+        known = {entry.address: parts.names.server_name(entry.node_id) for entry in others}
         for address in dict.fromkeys([*known, *await self._discovered()]):
             try:
-                await ask_to_join(address, self._parts.ask, JOIN_TIMEOUT_MS, self._parts.credentials)
+                answer = await ask_to_join(
+                    address, parts.ask, JOIN_TIMEOUT_MS, parts.credentials, known.get(address, "")
+                )
             except FINAL:
                 raise
             except RaftGossipError:
                 continue  # whoever answered "not the leader" has learned where this node is now
+            parts.names.learn(answer.names)
             return
+
+    async def learn_names(self) -> None:
+        """When a stranger was refused, ask members who that may be: this node's roster may lag behind theirs, and the
+        stranger may even lead by now. Runs until cancelled."""
+        parts, standing = self._parts, self._standing
+        while True:
+            # Strangers are met in gRPC's threads, which cannot tell otherwise; and none may make this node ask often.
+            await asyncio.sleep(LEARN_S)
+            if not parts.names.met_stranger:
+                continue
+            parts.names.met_stranger = False
+            for entry in standing.view().roster:
+                if entry.node_id == standing.node_id:
+                    continue
+                try:
+                    parts.names.learn(await parts.links.names_known_by(entry.node_id))
+                except RaftGossipError:
+                    continue
+                break
 
     async def _discovered(self) -> list[Address]:
         """Where discovery says that others are; peers of the roster may have moved there since they were last heard."""

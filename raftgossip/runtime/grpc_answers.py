@@ -4,31 +4,32 @@ from __future__ import annotations
 
 from raftgossip._version import __version__
 from raftgossip.core.epoch.command import OpenEpochState
-from raftgossip.errors import ConfigError, PermissionDenied, WireError
+from raftgossip.errors import ConfigError, WireError
 from raftgossip.ids import Address, Incarnation, parse_node_id
 from raftgossip.runtime.service import JoinAnswer, JoinAsk, LogView, StatusView
 from raftgossip.trust.callers import Caller
-from raftgossip.trust.identity import Identity
 from raftgossip.trust.policy import require_own_node
 from raftgossip.wire.ledger_codec import specification_to_proto
 from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
 
+MAX_ENTRIES, MAX_KEY, MAX_VALUE = 32, 64, 1024
+"""Of a newcomer's metadata: entries, characters of a key, characters of a value. All of it stands in the ledger."""
+MAX_NAME = 256
+"""Characters of a newcomer's other texts."""
 
-def join_ask_from_proto(request: pb.JoinRequest, caller: Caller, may_vouch: bool) -> JoinAsk:
-    """What a newcomer asks. With certificates, who it is comes from the connection; only a member that passes the
-    request on (`may_vouch`) may name another one, whose connection it saw.
+
+def join_ask_from_proto(request: pb.JoinRequest, caller: Caller) -> JoinAsk:
+    """What a newcomer asks. With certificates, who it is comes from the connection, and nobody asks for another.
 
     Raises:
         WireError: a field is out of bounds.
-        PermissionDenied: the request is for another node than the one that calls, or is vouched for.
+        PermissionDenied: the request is for another node than the one that calls.
     """
-    identity, key_digest, owner = "", b"", request.owner
+    _check_sizes(request)
+    identity, owner = "", request.owner
     if caller.identity is not None:
-        holder, key_digest = caller.identity, caller.key_digest
-        if request.forwarded and request.identity:
-            holder, key_digest = _vouched(request, caller, may_vouch), request.key_digest
-        require_own_node(Caller(holder), request.node_id, f"join as node {request.node_id}")
-        identity = owner = holder.uri
+        require_own_node(caller, request.node_id, f"join as node {request.node_id}")
+        identity = owner = caller.identity.uri
     try:
         return JoinAsk(
             node_id=parse_node_id(request.node_id),
@@ -42,33 +43,32 @@ def join_ask_from_proto(request: pb.JoinRequest, caller: Caller, may_vouch: bool
             forwarded=request.forwarded,
             join_token=request.join_token,
             identity=identity,
-            key_digest=key_digest,
+            key_digest=caller.key_digest,
         )
     except ConfigError as error:
         raise WireError(str(error)) from None
 
 
-def _vouched(request: pb.JoinRequest, caller: Caller, may_vouch: bool) -> Identity:
-    """Whom a member says that it passes the request on for."""
-    assert caller.identity is not None
-    if not may_vouch:
-        raise PermissionDenied(
-            f"rule vouch-as-member: {caller.identity.uri} passes on the request of another node, and is no member"
-        )
-    try:
-        holder = Identity.of_peer(request.identity)
-    except ConfigError as error:
-        raise WireError(str(error)) from None
-    if holder.federation != caller.identity.federation:
-        raise PermissionDenied(f"rule own-federation: {holder.uri} is not of {caller.identity.federation}")
-    return holder
+def _check_sizes(request: pb.JoinRequest) -> None:
+    for field in ("host", "incarnation", "task", "cluster_id", "owner"):
+        length = len(getattr(request, field))
+        if length > MAX_NAME:
+            raise WireError(f"{field}: a text of {length} characters; at most {MAX_NAME} are allowed")
+    if len(request.metadata) > MAX_ENTRIES:
+        raise WireError(f"metadata: {len(request.metadata)} entries; at most {MAX_ENTRIES} are allowed")
+    for key, value in request.metadata.items():
+        if len(key) > MAX_KEY or len(value) > MAX_VALUE:
+            raise WireError(
+                f"metadata: a key has at most {MAX_KEY} characters and a value {MAX_VALUE}; {key[:MAX_KEY]!r} has more"
+            )
 
 
 def join_answer_to_proto(answer: JoinAnswer) -> pb.JoinResponse:
     """For a newcomer that is in."""
     response = pb.JoinResponse(cluster_id=answer.cluster_id, leader=answer.leader or 0)
+    names = dict(answer.names)
     for node_id, address in answer.peers:
-        response.peers.add(node_id=node_id, host=address.host, port=address.port)
+        response.peers.add(node_id=node_id, host=address.host, port=address.port, identity=names.get(node_id, ""))
     if answer.specification is not None:
         response.specification.CopyFrom(specification_to_proto(answer.specification))
     return response
@@ -114,6 +114,7 @@ def status_to_proto(view: StatusView) -> pb.StatusResponse:
             incarnation=row.incarnation,
             metadata=dict(row.metadata),
             flow=row.flow,
+            identity=row.identity,
         )
     return response
 

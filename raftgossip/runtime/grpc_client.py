@@ -16,8 +16,9 @@ import grpc
 import grpc.aio
 
 from raftgossip.core.raft.message import Message
-from raftgossip.errors import ConfigError, PermissionDenied, RaftGossipError, TransportError, WireError
+from raftgossip.errors import ConfigError, NotLeader, PermissionDenied, RaftGossipError, TransportError, WireError
 from raftgossip.ids import Address, NodeId
+from raftgossip.runtime.address_sources import refusal_to_dial
 from raftgossip.runtime.clock import SystemClock
 from raftgossip.runtime.grpc_link import Link, ServerNameOf, Way, any_peer
 from raftgossip.runtime.raft_socket import OFFER_KEY, OutgoingSocket, dial
@@ -43,6 +44,7 @@ WATCH_S = 1.0
 """How often open connections are compared with what they should be: a renewed certificate, another server name."""
 SOCKET_MIN_MS = 1_000
 """A socket that ends sooner counts as one that could not be reached."""
+NAMES_TIMEOUT_S = 2.0
 PUBLISH_TIMEOUT_S = 3.0
 """For a peer to take over a revocation list."""
 
@@ -269,6 +271,20 @@ class PeerLinks:
             tasks = [group.create_task(bring(node_id)) for node_id in self._links]
         return sum(task.result() for task in tasks)
 
+    async def names_known_by(self, node_id: NodeId) -> tuple[tuple[NodeId, str], ...]:
+        """Which names a member's roster has, by node id.
+
+        Raises:
+            RaftGossipError: it does not answer, or refuses.
+        """
+        try:
+            answer = await self._stub(node_id).Status(pb.StatusRequest(), timeout=NAMES_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            raise error_from_rpc(error) from None
+        except asyncio.CancelledError:
+            raise _channel_closed(node_id) from None
+        return tuple((NodeId(peer.node_id), peer.identity) for peer in answer.peers if peer.identity)
+
     async def propose(self, node_id: NodeId, envelope: bytes, timeout_ms: int) -> ProposeAnswer:
         """Forward a stamped command to `node_id`.
 
@@ -355,14 +371,35 @@ def _channel_closed(node_id: NodeId) -> BaseException:
 
 
 async def ask_to_join(
-    address: Address, ask: JoinAsk, timeout_ms: int, credentials: LiveCredentials | None = None
+    address: Address,
+    ask: JoinAsk,
+    timeout_ms: int,
+    credentials: LiveCredentials | None = None,
+    server_name: str = "",
 ) -> JoinAnswer:
-    """Ask the node at `address` to let this one in, or another whose request is passed on, on a channel of its own.
+    """Ask the node at `address` to let this one in, on a channel of its own; go where it says that the leader is.
+
+    `server_name`: whom TLS must find there; empty: any peer of the federation.
 
     Raises:
         NotLeader: it is a member, but does not lead; carries its hint.
         RaftGossipError: it cannot be reached, has no cluster yet, or refuses; the text says why.
     """
+    anybody = any_peer(credentials) if credentials is not None else ""
+    try:
+        return await _ask_to_join(address, ask, timeout_ms, credentials, server_name or anybody)
+    except NotLeader as error:
+        if not error.address:
+            raise
+        leader = Address.parse(error.address)
+        if credentials is None or leader == address or refusal_to_dial(leader):
+            raise
+    return await _ask_to_join(leader, ask, timeout_ms, credentials, anybody)
+
+
+async def _ask_to_join(
+    address: Address, ask: JoinAsk, timeout_ms: int, credentials: LiveCredentials | None, server_name: str
+) -> JoinAnswer:
     request = pb.JoinRequest(
         node_id=ask.node_id,
         host=ask.address.host,
@@ -375,10 +412,7 @@ async def ask_to_join(
         owner=ask.owner,
         forwarded=ask.forwarded,
         join_token=ask.join_token,
-        identity=ask.identity if ask.forwarded else "",
-        key_digest=ask.key_digest if ask.forwarded else b"",
     )
-    server_name = any_peer(credentials) if credentials is not None else ""
     async with open_aio_channel(address, credentials, server_name, CHANNEL_OPTIONS) as channel:
         try:
             answer = await pb_grpc.PeerServiceStub(channel).Join(request, timeout=timeout_ms / 1000)
@@ -388,7 +422,8 @@ async def ask_to_join(
         specification = specification_from_proto(answer.specification) if answer.HasField("specification") else None
     except ConfigError as error:
         raise WireError(f"a malformed run specification: {error}") from None
-    return JoinAnswer(answer.cluster_id, _peers_of(answer.peers), NodeId(answer.leader) or None, specification)
+    names = tuple((NodeId(peer.node_id), peer.identity) for peer in answer.peers if peer.identity)
+    return JoinAnswer(answer.cluster_id, _peers_of(answer.peers), NodeId(answer.leader) or None, specification, names)
 
 
 def _peers_of(peers: Sequence[pb.PeerAddress]) -> tuple[tuple[NodeId, Address], ...]:

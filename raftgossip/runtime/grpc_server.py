@@ -209,16 +209,8 @@ class PeerServer:
         return pb.ProposeResponse(index=answer.index, applied=answer.applied, reason=answer.reason)
 
     def _join(self, request: pb.JoinRequest, context: grpc.ServicerContext, caller: Caller) -> pb.JoinResponse:
-        may_vouch = request.forwarded and self._may_vouch(caller)
-        ask = join_ask_from_proto(request, caller, may_vouch)
+        ask = join_ask_from_proto(request, caller)
         return join_answer_to_proto(self._ask(context, self._service.join(ask)))
-
-    def _may_vouch(self, caller: Caller) -> bool:
-        try:
-            self._service.check_member(caller)
-        except PermissionDenied:
-            return False
-        return self._guard.is_in_roster(caller)
 
     def _leave(self, request: pb.LeaveRequest, context: grpc.ServicerContext, caller: Caller) -> pb.LeaveResponse:
         if request.cluster_id and request.cluster_id != self.cluster_id:

@@ -27,7 +27,7 @@ CALL_BURST = 400
 MAX_CALLS_AT_ONCE = 32
 """Calls of one caller that may be under way: a quarter of the server's threads, so that nobody takes them all."""
 FOR_NEWCOMERS = frozenset({"/PeerService/Join"})
-"""What a node that was taken out of the cluster may still ask; the ledger decides whether it comes in again."""
+"""What a peer may ask that is no member; the ledger decides whether it comes in."""
 
 
 class Guard:
@@ -55,18 +55,11 @@ class Guard:
         """Let a caller call a method. May be asked again at any time, for a stream that stays open.
 
         Raises:
-            PermissionDenied: its role may not, or it is no member any more; names the rule.
+            PermissionDenied: its role may not, or it is a peer and no member; names the rule.
         """
         require_right(caller, method)
         if node_id_of(caller) is not None and method not in FOR_NEWCOMERS:
             self._service.check_member(caller)
-
-    def is_in_roster(self, caller: Caller) -> bool:
-        """Whether the roster knows this node by exactly this name; who is on its way in is no member yet."""
-        node_id = node_id_of(caller)
-        if node_id is None or caller.identity is None:
-            return False
-        return self._service.server_name_of(node_id) == caller.identity.server_name
 
     def take_call(self, caller: Caller) -> None:
         """Count one call.

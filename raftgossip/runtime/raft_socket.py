@@ -39,6 +39,8 @@ MAX_FRAME_BYTES = 4 << 20
 """A longer frame ends its connection: that is no neighbour of ours."""
 MAX_STRANGERS = 64
 """Connections that have not shown the token yet; one more, and the oldest is closed."""
+MAX_PER_NEIGHBOUR = 2
+"""Connections of one neighbour, where certificates tell neighbours apart."""
 MAX_NEIGHBOURS = 512
 """Connections that have; the same."""
 METHOD = "/PeerService/Raft"
@@ -154,9 +156,18 @@ class RaftSockets:
         if not hmac.compare_digest(token, self._token):
             raise WireError("a connection for Raft frames without the token of this node")
         self._strangers.remove(connection)
+        self._make_room_for(connection)
         self._neighbours[connection] = None
         if len(self._neighbours) > MAX_NEIGHBOURS:
             next(iter(self._neighbours)).close()
+
+    def _make_room_for(self, connection: _Incoming) -> None:
+        """A neighbour that comes again gives up its oldest connection, which may be dead; none can take all places."""
+        if not connection.principal:
+            return
+        own = [other for other in self._neighbours if other.principal == connection.principal]
+        for other in own[: len(own) + 1 - MAX_PER_NEIGHBOUR]:
+            other.close()
 
     def forget(self, connection: _Incoming) -> None:
         """It is closed."""
@@ -196,6 +207,11 @@ class _Incoming(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         _keep_alive(transport)
         self._is_secure = self._sockets.admit(self, self._transport)
+
+    @property
+    def principal(self) -> str:
+        """Who it is with; empty: nobody knows."""
+        return self._caller.principal if self._caller.identity is not None else ""
 
     def secure(self, transport: asyncio.Transport, certificate: bytes, address: str, caller: Caller) -> None:
         """The handshake is done; what came right behind it is read now."""

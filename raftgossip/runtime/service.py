@@ -45,6 +45,8 @@ class JoinAnswer:
     peers: tuple[tuple[NodeId, Address], ...]
     leader: NodeId | None
     specification: RunSpec | None
+    names: tuple[tuple[NodeId, str], ...] = ()
+    """Which SPIFFE name each node id belongs to; empty without certificates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ class PeerRow:
     metadata: tuple[tuple[str, str], ...]
     flow: str = ""
     """How the leader feeds it: `probe`, `replicate` or `snapshot`; empty: unknown."""
+    identity: str = ""
+    """The SPIFFE name that its id belongs to; empty without certificates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +147,7 @@ class PeerService(Protocol):
         """Take Raft messages; called on the event loop, never blocks, drops what does not fit."""
 
     def check_member(self, caller: Caller) -> None:
-        """Refuse a peer that was taken out of the cluster, or that calls with the id of another one. Any thread.
+        """Refuse a peer that is no member of this node's cluster under exactly the name that calls. Any thread.
 
         Raises:
             PermissionDenied: names the rule.

@@ -26,6 +26,8 @@ class Credentials:
     chain_path: Path
     root_path: Path
     revocations: Revocations
+    trouble: str = field(default="", compare=False)
+    """What is wrong with revocation lists, whose earlier reading is therefore in `revocations`; empty: nothing."""
 
     @property
     def identity(self) -> Identity:
@@ -53,7 +55,8 @@ class Credentials:
 class LiveCredentials:
     """Credentials that follow their files: a renewed certificate and a new revocation list count without a restart.
 
-    Thread-safe. A file that cannot be read now leaves what was read before in force.
+    Thread-safe. A file that cannot be read now leaves what was read before in force. A revocation list that cannot be
+    read leaves only itself as it was; at the start, where nothing was read before, it is refused like any other file.
     """
 
     def __init__(self, read: Callable[[], Credentials], has_changed: Callable[[], bool]) -> None:
@@ -62,8 +65,10 @@ class LiveCredentials:
         self._has_changed = has_changed
         self._lock = threading.Lock()
         self._current = read()
+        if self._current.trouble:
+            raise ConfigError(self._current.trouble)
         self.generation = 1
-        """Counts the readings; who has built something from an earlier one builds it anew."""
+        """Counts the readings that differ; who has built something from an earlier one builds it anew."""
 
     def current(self) -> Credentials:
         """The newest reading."""
@@ -73,11 +78,19 @@ class LiveCredentials:
         """Read again what has changed; True: there is a new generation. Called every few seconds, by one thread.
 
         Raises:
-            ConfigError: the files are there but wrong; what was read before stays in force.
+            ConfigError: a file is wrong, for as long as it is; names it. What was read of it before stays in force; if
+                it is a revocation list, all other files count as they are now, and `generation` tells whether they
+                are new.
         """
         with self._lock:
-            if not self._has_changed():
-                return False
-            self._current = self._read()
-            self.generation += 1
-            return True
+            is_new = self._has_changed() and self._take(self._read())
+            trouble = self._current.trouble
+        if trouble:
+            raise ConfigError(f"{trouble}; until then what it said before counts, and all other files as they are now")
+        return is_new
+
+    def _take(self, found: Credentials) -> bool:
+        is_new = found != self._current
+        self._current = found
+        self.generation += is_new
+        return is_new

@@ -12,18 +12,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from raftgossip.errors import ConfigError, StorageError, Unauthenticated
+from raftgossip.errors import ConfigError, StorageError, Unauthenticated, WireError
 
 MAX_FILE_BYTES = 512 << 10
 """The longest that are kept are revocation lists."""
 PRIVATE, PUBLIC = 0o600, 0o644
+OTHERS_WRITE = 0o022
+"""What nobody has given others on purpose: who can write here decides who belongs to the federation."""
 
 
 def read_file(path: Path) -> bytes:
     """A whole file.
 
     Raises:
-        ConfigError: it is missing, unreadable or too long for one of ours.
+        ConfigError: it is missing, unreadable or too long for one of ours, or others can write it or its folder.
     """
     return _read(path, forbidden_mode=0)
 
@@ -41,9 +43,11 @@ def write_file(path: Path, data: bytes, mode: int = PUBLIC) -> None:
     """Replace a file as a whole, durably: written aside, fsynced, renamed. Its folder is made if there is none.
 
     Raises:
+        ConfigError: others can write its folder.
         StorageError: the disk did not take it; what was there before still is.
     """
     make_folder(path.parent)
+    _require_owners(path.parent)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -117,24 +121,21 @@ def blaming(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except Unauthenticated as error:
+    except (Unauthenticated, WireError) as error:
         raise ConfigError(f"{path}: {error}") from None
 
 
 def stamp_of(paths: list[Path]) -> tuple[tuple[str, int, int, int], ...]:
-    """What tells whether any of these was replaced: name, time of change in ns, bytes and inode of those there are.
-
-    Raises:
-        ConfigError: one cannot be looked at.
-    """
+    """What tells whether any of these was replaced: name, time of change in ns, bytes and inode of those there are."""
     found = []
     for path in paths:
         try:
             seen = path.stat()
         except FileNotFoundError:
             continue
-        except OSError as error:
-            raise ConfigError(f"cannot look at {path}: {error.strerror}") from None
+        except OSError:
+            found.append((path.name, 0, 0, 0))  # who reads it says what is wrong
+            continue
         found.append((path.name, seen.st_mtime_ns, seen.st_size, seen.st_ino))
     return tuple(found)
 
@@ -145,12 +146,32 @@ def _read(path: Path, forbidden_mode: int) -> bytes:
             mode = os.fstat(file.fileno()).st_mode & 0o777  # of what was opened, which nobody can exchange any more
             if mode & forbidden_mode:
                 raise ConfigError(f"others can read the private key {path} (mode {mode:o}); run: chmod 600 {path}")
+            _require_mode(path, mode)
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    _require_owners(path.parent)
     if len(data) > MAX_FILE_BYTES:
         raise ConfigError(f"{path} is longer than {MAX_FILE_BYTES} bytes; it is none of ours")
     return data
+
+
+def _require_owners(folder: Path) -> None:
+    """Who can write a folder can exchange what is in it, whatever the files' own modes.
+
+    Raises:
+        ConfigError: others than its owner can.
+    """
+    try:
+        mode = folder.stat().st_mode & 0o777
+    except OSError as error:
+        raise ConfigError(f"cannot look at {folder}: {error.strerror}") from None
+    _require_mode(folder, mode)
+
+
+def _require_mode(path: Path, mode: int) -> None:
+    if mode & OTHERS_WRITE:
+        raise ConfigError(f"others can write {path} (mode {mode:o}); run: chmod go-w {path}")
 
 
 def _sync_folder(folder: Path) -> None:

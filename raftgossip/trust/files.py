@@ -6,7 +6,7 @@ Its layout is in `key_layout.py`. Who may do what is not known here.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from raftgossip.trust.authority import (
     make_root,
     read_request,
 )
+from raftgossip.trust.callers import SKEW_S
 from raftgossip.trust.certificates import (
     BACKDATED_S,
     DAY_S,
@@ -42,8 +43,8 @@ from raftgossip.trust.disk import PRIVATE, blaming, locked, read_file, write_fil
 from raftgossip.trust.holder_files import HolderFiles
 from raftgossip.trust.identity import Identity, Role
 from raftgossip.trust.key_layout import KeyLayout, read_key
-from raftgossip.trust.revocation import MAX_LIST_BYTES, Revocations, read_revocation_list
-from raftgossip.trust.tokens import make_token
+from raftgossip.trust.revocation import MAX_LIST_BYTES, RevocationList, Revocations, read_revocation_list
+from raftgossip.trust.tokens import JoinToken, make_token, read_token
 
 DEFAULT_DAYS = 1.0
 FORGOTTEN_AFTER_S = 300.0
@@ -110,16 +111,18 @@ class KeyFolder:
         return self._layout.names(role)
 
     def add_revocations(self, pem: bytes) -> bool:
-        """Keep an organisation's list that somebody sent; True: it is newer than the one that was here.
+        """Keep an organisation's list that somebody sent; True: it is newer than the one that was here, or that one is
+        damaged. Other organisations' lists are not looked at.
 
         Raises:
+            WireError: it is no revocation list.
             Unauthenticated: no authority that the root certifies has signed it.
-            ConfigError: the folder has no root certificate.
+            ConfigError: the folder has no root certificate, or others can write it.
             StorageError: it cannot be written.
         """
         received = read_revocation_list(pem, self._layout.root())
         with locked(self.path):
-            known = self._layout.revocation_list(received.organisation)
+            known = self._whole_list(received.organisation)
             if known is not None and received.number <= known.number:
                 return False
             write_file(self._layout.list_path(received.organisation), pem)
@@ -192,7 +195,7 @@ class KeyFolder:
             key = files.key()
             last = self._layout.certificate(role, name)
             authority = self._layout.organisation(last.identity.organisation)
-            if not new_key and self._revocations().has(last):
+            if not new_key and self._revocations_of([last]).has(last):
                 raise ConfigError(f"the certificate of {role} {name} is revoked; renew it with --new-key")
             if days is None:
                 days = min((last.not_after_s - last.not_before_s - BACKDATED_S) / DAY_S, MAX_DAYS)
@@ -214,8 +217,8 @@ class KeyFolder:
             StorageError: the folder cannot be written.
         """
         with locked(self.path):
-            known = self._revocations()
             issued = self._issued_to(role, name, now_s, organisation)
+            known = self._revocations_of(issued)
             organisations = sorted({one.identity.organisation for one in issued})
             if not organisations:
                 raise ConfigError(f"nothing that is still valid was issued to {role} {name} from {self.path}")
@@ -247,7 +250,7 @@ class KeyFolder:
         holders = [(role, name) for role in Role for name in self.names(role)]
         here = {one.serial: one for one in (self._layout.certificate(role, name) for role, name in holders)}
         known = {one.serial: one for one in self._issued("*/*", now_s)} | here
-        revocations = self._revocations()
+        revocations = self._revocations_of(known.values())
         return [
             ListedCertificate(one, revocations.has(one), one.serial in here)
             for one in sorted(known.values(), key=_listing_order)
@@ -260,8 +263,8 @@ class KeyFolder:
             ConfigError: there is no such holder, or several, the lifetime is too long, or the key of the organisation
                 is not here.
         """
-        known = self._revocations()
         issued = self._issued_to(role, name, now_s, organisation)
+        known = self._revocations_of(issued)
         holders = {(one.identity, one.key_digest) for one in issued if not known.has(one)}
         if len(holders) != 1:
             raise ConfigError(
@@ -270,6 +273,15 @@ class KeyFolder:
         identity, key_digest = holders.pop()
         authority = self._layout.organisation(identity.organisation)
         return make_token(authority, identity, key_digest, secrets.token_hex(16), int(now_s), lifetime_s)
+
+    def read_token(self, text: str, now_s: float) -> JoinToken:
+        """Verify a join token against the root certificate here; no holder's certificate is needed.
+
+        Raises:
+            Unauthenticated: it is not valid; says why.
+            ConfigError: the folder has no root certificate.
+        """
+        return read_token(text, _to_pem(self._layout.root()), now_s, SKEW_S)
 
     def request(self, role: Role, name: str, organisation: str) -> bytes:
         """On the machine of a node whose key is not to leave it: make the key, unless there is one, and a request to be
@@ -339,8 +351,20 @@ class KeyFolder:
             raise ConfigError(f"{self.path} holds several certificates of a {role}: {', '.join(names)}; say which")
         return names[0]
 
-    def _revocations(self) -> Revocations:
-        return self._layout.revocations(Revocations())
+    def _revocations_of(self, certificates: Iterable[Certificate]) -> Revocations:
+        """What these certificates' organisations have revoked; a damaged list of another one is not in the way."""
+        known = Revocations()
+        for organisation in sorted({one.identity.organisation for one in certificates}):
+            found = self._layout.revocation_list(organisation)
+            known = known if found is None else known.with_list(found)
+        return known
+
+    def _whole_list(self, organisation: str) -> RevocationList | None:
+        """An organisation's list; None: there is none, or it is damaged, so that any verified one is better."""
+        try:
+            return self._layout.revocation_list(organisation)
+        except ConfigError:
+            return None
 
     def _issued(self, pattern: str, now_s: float) -> list[Certificate]:
         """What the authorities here have certified and has not expired, in files whose names fit."""
@@ -359,8 +383,9 @@ class KeyFolder:
 
     def _require_one_key(self, identity: Identity, key: ec.EllipticCurvePublicKey, now_s: float) -> None:
         """Two keys with one name would be two nodes that everybody takes for one."""
-        known = self._revocations()
-        for one in self._issued_to(identity.role, identity.name, now_s, identity.organisation):
+        issued = self._issued_to(identity.role, identity.name, now_s, identity.organisation)
+        known = self._revocations_of(issued)
+        for one in issued:
             if one.key_digest != key_digest_of(key) and not known.has(one):
                 raise ConfigError(
                     f"{identity.uri} has a certificate for another key until {moment(one.not_after_s)}; "

@@ -42,20 +42,21 @@ class HolderFiles:
         self._revocations = Revocations()
 
     def read(self) -> Credentials:
-        """All that a program shows and trusts. Lists of an earlier reading stay in force when their files are gone.
+        """All that a program shows and trusts. Lists of an earlier reading stay in force when their files are gone or
+        damaged; that they are damaged is told in `trouble`.
 
         Raises:
-            ConfigError: a file is missing, damaged, open to others, or does not fit the others.
+            ConfigError: a file but a list is missing, damaged, open to others, or does not fit the others.
         """
         stamp = self._look()  # first, so that what changes from now on is read again
         root_pem = read_file(self._layout.root_path)
-        self._revocations = self._layout.revocations(self._revocations)
+        self._revocations, trouble = self._layout.revocations(self._revocations)
         chain_pem, key, key_path = self._pair()
         with blaming(self.chain_path):
             certificate = verify_chain(read_pem_certificates(chain_pem), self._layout.root())
             if f"{certificate.identity.role}-{certificate.identity.name}" != self._name:
                 raise Unauthenticated(f"it is that of {certificate.identity.role} {certificate.identity.name}")
-        self._stamp = stamp
+        self._stamp = () if trouble else stamp  # what is wrong is read again until it is right
         return Credentials(
             certificate=certificate,
             key_pem=key_to_pem(key),
@@ -65,14 +66,11 @@ class HolderFiles:
             chain_path=self.chain_path,
             root_path=self._layout.root_path,
             revocations=self._revocations,
+            trouble=trouble,
         )
 
     def has_changed(self) -> bool:
-        """Whether any file has changed since it was read; a few system calls.
-
-        Raises:
-            ConfigError: one cannot be looked at.
-        """
+        """Whether any file has changed since it was read, or was wrong then; a few system calls."""
         return self._look() != self._stamp
 
     def key(self) -> PrivateKey:

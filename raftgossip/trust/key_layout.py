@@ -8,8 +8,8 @@ nodes/ROLE-NAME.pem  .key  .csr   a holder's certificate with its authority's, i
 revoked/ORG.crl                   the newest revocation list with its authority's certificate
 ```
 
-The folders are for their owner alone (0700), and so are private keys (0600). Names in paths are labels that
-`identity.py` has checked, so no path leads out of the folder.
+The folders are for their owner alone (0700), and so are private keys (0600); what others can write is refused. Names in
+paths are labels that `identity.py` has checked, so no path leads out of the folder; a list under another name is none.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class KeyLayout:
 
     def list_paths(self) -> list[Path]:
         """The revocation lists that are here."""
-        return sorted((self.path / "revoked").glob("*.crl"))
+        return sorted(path for path in (self.path / "revoked").glob("*.crl") if _is_organisation(path.stem))
 
     def root(self) -> x509.Certificate:
         """The federation's root certificate.
@@ -118,24 +118,33 @@ class KeyLayout:
             ConfigError: it is damaged.
         """
         path = self.list_path(organisation)
-        if not path.exists():
-            return None
-        with blaming(path):
-            found = read_revocation_list(read_file(path), self.root())
-            if found.organisation != organisation:
-                raise Unauthenticated(f"it is the list of {found.organisation}")
-            return found
+        return _read_list(path, self.root()) if path.exists() else None
 
-    def revocations(self, known: Revocations) -> Revocations:
-        """Those that are known, and those here with higher numbers.
+    def revocations(self, known: Revocations) -> tuple[Revocations, str]:
+        """Those that are known, and those here with higher numbers. Each list is read alone: of one that is damaged or
+        was put back counts what is known. What is wrong with such lists comes along, in words; empty: nothing.
 
         Raises:
-            ConfigError: a list is damaged.
+            ConfigError: the root certificate is missing or damaged.
         """
+        root, troubles = self.root(), []
         for path in self.list_paths():
-            found = self.revocation_list(path.stem)
-            known = known if found is None else known.with_list(found)
-        return known
+            try:
+                found = _read_list(path, root)
+            except ConfigError as error:
+                troubles.append(f"{error}; {_REMEDY}")
+                continue
+            in_force = known.numbers.get(found.organisation, found.number)
+            if found.number < in_force:
+                troubles.append(f"{path}: it is the list number {found.number}, older than {in_force}; {_REMEDY}")
+            known = known.with_list(found)
+        return known, "; ".join(troubles)
+
+
+_REMEDY = (
+    "replace it by the newest one of its organisation, or by another machine's copy (without any, what it revokes would "
+    "count again)"
+)
 
 
 def read_key(path: Path) -> PrivateKey:
@@ -149,6 +158,23 @@ def read_key(path: Path) -> PrivateKey:
         return key_from_pem(pem)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def _read_list(path: Path, root: x509.Certificate) -> RevocationList:
+    """Raises: ConfigError: it cannot be read, is damaged, or is another organisation's."""
+    with blaming(path):
+        found = read_revocation_list(read_file(path), root)
+        if found.organisation != path.stem:
+            raise Unauthenticated(f"it is the list of {found.organisation}")
+        return found
+
+
+def _is_organisation(text: str) -> bool:
+    try:
+        check_organisation(text)
+    except ConfigError:
+        return False
+    return True
 
 
 def _authority(path: Path, whose: str) -> Authority:

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 
-from raftgossip.errors import Unauthenticated
+from raftgossip.errors import Unauthenticated, WireError
 from raftgossip.trust.certificates import UNREADABLE, Certificate, organisation_of, p256_key_of
 
 MAX_LIST_BYTES = 512 << 10
@@ -65,25 +64,24 @@ def read_revocation_list(pem: bytes, root: x509.Certificate) -> RevocationList:
     """Verify a list: signed by the authority whose certificate is behind it, which the root certifies.
 
     Raises:
-        Unauthenticated: it is not, or it is no whole list of an organisation with a number.
+        WireError: it is malformed, too long, or no whole list with a number.
+        Unauthenticated: another has signed it, or that authority is not the root's.
     """
     if len(pem) > MAX_LIST_BYTES:
-        raise Unauthenticated(f"a revocation list of {len(pem)} bytes; at most {MAX_LIST_BYTES} are read")
+        raise WireError(f"a revocation list of {len(pem)} bytes; at most {MAX_LIST_BYTES} are read")
     try:
         found = x509.load_pem_x509_crl(pem)
         authorities = x509.load_pem_x509_certificates(pem)
-        organisation = organisation_of(authorities[0], root)
-        if len(authorities) != 1 or found.issuer != authorities[0].subject:
+        if len(authorities) != 1:
             raise ValueError
-        if not found.is_signature_valid(p256_key_of(authorities[0])):
-            raise InvalidSignature
+        organisation = organisation_of(authorities[0], root)
+        if found.issuer != authorities[0].subject or not found.is_signature_valid(p256_key_of(authorities[0])):
+            raise Unauthenticated("a revocation list that the authority whose certificate is behind it has not signed")
         number = found.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
         # What else may stand there (a delta, a part of the reasons) would make it less than the whole list.
         if any(extension.critical for extension in found.extensions):
             raise ValueError
         since_s = {entry.serial_number: entry.revocation_date_utc.timestamp() for entry in found}
-    except (InvalidSignature, *UNREADABLE):
-        raise Unauthenticated(
-            "it is no revocation list, with its authority's certificate behind it, that this authority has signed"
-        ) from None
+    except UNREADABLE:
+        raise WireError("it is no whole revocation list with its authority's certificate behind it") from None
     return RevocationList(organisation, number, MappingProxyType(since_s))

@@ -37,6 +37,9 @@ from raftgossip.errors import (
 
 LEADER_KEY = "raftgossip-leader"
 """Trailing metadata of a `NotLeader` answer: the id of the leader, 0 if none is known."""
+LEADER_ADDRESS_KEY = "raftgossip-leader-address"
+"""Beside it, where the caller must go there itself: the leader's host:port."""
+MAX_ADDRESS_CHARACTERS = 300
 RETRY_KEY = "grpc-retry-pushback-ms"
 """Trailing metadata of a `Busy` answer: after how many milliseconds to try again; gRPC's own name for it."""
 MAX_RETRY_MS = 60_000
@@ -95,8 +98,10 @@ def status_of(error: RaftGossipError) -> tuple[grpc.StatusCode, str]:
 def trailing_metadata_of(error: RaftGossipError) -> tuple[tuple[str, str], ...]:
     """What travels beside the status: the leader, or when to try again, if that is what the caller needs."""
     match error:
-        case NotLeader():
+        case NotLeader(address=""):
             return ((LEADER_KEY, str(error.leader or 0)),)
+        case NotLeader():
+            return ((LEADER_KEY, str(error.leader or 0)), (LEADER_ADDRESS_KEY, error.address))
         case Busy(retry_after_ms=int(milliseconds)) if milliseconds > 0:
             return ((RETRY_KEY, str(milliseconds)),)
         case _:
@@ -111,7 +116,8 @@ def error_from_rpc(failure: grpc.RpcError) -> RaftGossipError:
     metadata = tuple(failure.trailing_metadata() or ())
     leader = _number_in(metadata, LEADER_KEY)
     if code is grpc.StatusCode.FAILED_PRECONDITION and leader is not None:
-        return NotLeader(leader or None)
+        told = next((value for key, value in metadata if key == LEADER_ADDRESS_KEY), "")
+        return NotLeader(leader or None, str(told)[:MAX_ADDRESS_CHARACTERS])
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return Busy(text, min(_number_in(metadata, RETRY_KEY) or 0, MAX_RETRY_MS))
     kind = _ERRORS.get(code)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.worker_threads import WorkerThreads
+from gateway.worker_threads import FEW, WorkerThreads
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_no_more_threads_work_than_were_asked_for(threads: WorkerThreads) -> Non
         threads.submit(lambda: (begun.release(), go.wait(5)))
     assert all(begun.acquire(timeout=5) for _ in range(2))
     assert not begun.acquire(timeout=0.1)
-    assert (threads.num_threads, threads.num_queued) == (2, 8)
+    assert (len(threads._threads), threads.num_queued) == (2, 8)
     go.set()
     assert all(begun.acquire(timeout=5) for _ in range(8))
 
@@ -53,14 +53,14 @@ def test_a_thread_that_waits_is_replaced_until_it_goes_on(threads: WorkerThreads
         threads.submit(wait)
     assert all(begun.acquire(timeout=5) for _ in range(5))
     assert not begun.acquire(timeout=0.1)
-    assert threads.num_threads == 5
+    assert len(threads._threads) == 5
     threads.submit(done.release)
     go.set()
     assert done.acquire(timeout=5)
     for _ in range(20):
         threads.submit(done.release)
         assert done.acquire(timeout=5)
-    assert threads.num_threads <= 2
+    assert len(threads._threads) <= 2
 
 
 def test_threads_of_silent_callers_are_replaced_when_they_were_counted(threads: WorkerThreads) -> None:
@@ -70,9 +70,29 @@ def test_threads_of_silent_callers_are_replaced_when_they_were_counted(threads: 
     assert all(begun.acquire(timeout=5) for _ in range(2))
     threads.submit(done.set)
     assert not done.wait(0.1)
-    threads.note_silent(2)
+    threads.look_after(2)
     assert done.wait(5)
     go.set()
+
+
+def test_more_threads_work_only_while_the_work_stands_still_and_never_more_than_were_asked_for() -> None:
+    threads = WorkerThreads(FEW + 1, 0, "test-worker")
+    go, begun = threading.Event(), threading.Semaphore(0)
+    for _ in range(FEW + 5):
+        threads.submit(lambda: (begun.release(), go.wait(5)))
+    assert all(begun.acquire(timeout=5) for _ in range(FEW))
+    for _ in range(3):
+        threads.look_after(0)
+    assert begun.acquire(timeout=5)
+    assert len(threads._threads) == FEW + 1
+    go.set()
+    assert all(begun.acquire(timeout=5) for _ in range(4))
+    threads.look_after(0)
+    for _ in range(20):
+        threads.submit(begun.release)
+        assert begun.acquire(timeout=5)
+    assert len(threads._threads) <= FEW
+    threads.shutdown()
 
 
 def test_a_task_that_fails_takes_no_thread_with_it(caplog: pytest.LogCaptureFixture) -> None:
@@ -93,6 +113,6 @@ def test_what_was_submitted_is_done_before_the_end_and_nothing_afterwards() -> N
         threads.submit(done.append, number)
     threads.shutdown()
     assert done == list(range(100))
-    assert threads.num_threads == 0
+    assert len(threads._threads) == 0
     with pytest.raises(RuntimeError):
         threads.submit(done.append, 1)

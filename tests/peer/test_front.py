@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from raftgossip.errors import Busy, NotFound
+from raftgossip.errors import Busy, NotFound, PermissionDenied
 from raftgossip.ids import Address, Incarnation, NodeId
 from raftgossip.peer.front import Front
 from raftgossip.runtime.service import JoinAsk
@@ -32,7 +32,8 @@ def test_who_asks_for_a_cluster_hears_whether_one_may_be_founded_here() -> None:
 def test_before_the_cluster_is_known_everybody_is_a_stranger(tmp_path: Path) -> None:
     credentials = make_keys(tmp_path, peers=(1,), gateway=False).credentials(Role.PEER, "1")
     front = Front(NodeId(1), NO_MODELS, credentials)
-    front.check_member(Caller(Identity("hearts.example", "clinic", Role.PEER, "2")))
+    with pytest.raises(PermissionDenied, match="members-only"):
+        front.check_member(Caller(Identity("hearts.example", "clinic", Role.PEER, "2")))
     assert front.server_name_of(NodeId(2)) == "peer.hearts.example"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -27,6 +28,7 @@ from raftgossip.runtime.service import JoinAnswer, JoinAsk, LeaderAnswer
 from raftgossip.trust.callers import Caller
 from raftgossip.trust.identity import Identity, Role
 from raftgossip.wire.ledger_codec import envelope_to_bytes
+from tests.support.keys import make_keys
 from tests.support.operated_node import ME, OperatedNode
 
 TWO, THREE, FOUR = NodeId(2), NodeId(3), NodeId(4)
@@ -88,9 +90,8 @@ def test_a_peer_s_command_is_looked_at_before_it_is_proposed(node: OperatedNode)
         run(node.operations.propose_forwarded(foreign, caller))
 
 
-@pytest.mark.parametrize(("number", "vouched"), [(1, ""), (4, "spiffe://hearts.example/clinic/4")])
-def test_a_member_vouches_for_a_newcomer_whose_certificate_it_saw_and_not_for_itself(
-    node: OperatedNode, monkeypatch: pytest.MonkeyPatch, number: int, vouched: str
+def test_with_certificates_a_newcomer_is_sent_to_the_leader_and_the_node_itself_goes_there(
+    node: OperatedNode, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     passed: list[JoinAsk] = []
 
@@ -99,11 +100,20 @@ def test_a_member_vouches_for_a_newcomer_whose_certificate_it_saw_and_not_for_it
         return JoinAnswer("c1", (), TWO, None)
 
     monkeypatch.setattr(raftgossip.peer.operations, "ask_to_join", ask_to_join)
+    own = make_keys(tmp_path, peers=(1,), gateway=False).credentials(Role.PEER, "1")
+    monkeypatch.setattr(node.operations._parts, "credentials", own)
     node.lead(TWO)
     node.links.set_address(TWO, Address("127.0.0.1", 7002))
-    uri = f"spiffe://hearts.example/clinic/{number}"
-    run(node.operations.join(JoinAsk(NodeId(number), ADDRESS, Incarnation("b"), uri, b"", "T", "", (), identity=uri)))
-    assert [(ask.forwarded, ask.identity) for ask in passed] == [(True, vouched)]
+
+    def joining(number: int) -> JoinAsk:
+        uri = f"spiffe://hearts.example/clinic/{number}"
+        return JoinAsk(NodeId(number), ADDRESS, Incarnation("b"), uri, b"", "T", "", (), identity=uri)
+
+    with pytest.raises(NotLeader) as refused:
+        run(node.operations.join(joining(4)))
+    assert (refused.value.leader, refused.value.address) == (TWO, "127.0.0.1:7002")
+    run(node.operations.join(joining(1)))
+    assert [ask.node_id for ask in passed] == [NodeId(1)]
 
 
 # --- add

@@ -54,17 +54,6 @@ def test_membership_is_asked_of_peers_alone_and_not_when_they_join() -> None:
         guard.admit(ONE, "/PeerService/Status")
 
 
-def test_a_member_is_who_the_roster_knows_by_exactly_this_name() -> None:
-    peer = FakePeer()
-    guard = Guard(peer, None, StillClock())
-    assert not guard.is_in_roster(ONE)
-    peer.server_names[NodeId(1)] = "peer.hearts.example"
-    assert not guard.is_in_roster(ONE)
-    peer.server_names[NodeId(1)] = "1.peer.north.hearts.example"
-    assert guard.is_in_roster(ONE)
-    assert not guard.is_in_roster(ANYBODY) and not guard.is_in_roster(ALICE)
-
-
 def test_the_rate_of_calls_is_each_callers_own_and_fills_again() -> None:
     clock = StillClock()
     guard = Guard(FakePeer(), None, clock)

@@ -232,7 +232,7 @@ def test_an_exchange_in_another_nodes_name_is_denied(served: ServedPeer, folder:
 def test_a_newcomer_is_who_its_connection_says_whatever_it_claims(served: ServedPeer, folder: KeyFolder) -> None:
     shown = shown_by(folder, Role.PEER, "1")
     with shown.channel(served.address) as channel:
-        claims = {"owner": "o", "identity": THREE.uri, "key_digest": b"k", "join_token": "v1.token"}
+        claims = {"owner": "o", "join_token": "v1.token"}
         assert ended(channel, "Join", join(**claims))[0] is grpc.StatusCode.OK
 
     (ask,) = served.peer.asks
@@ -251,38 +251,22 @@ def test_a_newcomer_with_another_nodes_id_is_denied(
     assert served.peer.asks == []
 
 
-def test_a_member_passes_on_whose_connection_it_saw(served: ServedPeer, folder: KeyFolder) -> None:
-    with shown_by(folder, Role.PEER, "1").channel(served.address) as channel:
-        vouched = join(node_id=3, owner="o", identity=THREE.uri, key_digest=b"k", forwarded=True)
-        assert ended(channel, "Join", vouched)[0] is grpc.StatusCode.OK
-
-    (ask,) = served.peer.asks
-    assert (ask.owner, ask.identity, ask.key_digest, ask.forwarded) == (THREE.uri, THREE.uri, b"k", True)
-
-
 @pytest.mark.parametrize(
-    ("why", "identity", "code"),
+    "changes",
     [
-        ("not in the roster", THREE.uri, grpc.StatusCode.PERMISSION_DENIED),
-        ("in the roster under another name", THREE.uri, grpc.StatusCode.PERMISSION_DENIED),
-        ("taken out", THREE.uri, grpc.StatusCode.PERMISSION_DENIED),
-        ("vouches for another id", ONE.uri, grpc.StatusCode.PERMISSION_DENIED),
-        ("vouches for another federation", "spiffe://lungs.example/clinic/3", grpc.StatusCode.PERMISSION_DENIED),
-        ("vouches for no name", "http://example/3", grpc.StatusCode.INVALID_ARGUMENT),
+        {"incarnation": "a" * 257},
+        {"host": "h" * 257},
+        {"task": "t" * 257},
+        {"metadata": {str(number): "" for number in range(33)}},
+        {"metadata": {"site": "s" * 1025}},
+        {"metadata": {"k" * 65: ""}},
     ],
 )
-def test_nobody_else_speaks_for_another_node(
-    served: ServedPeer, folder: KeyFolder, why: str, identity: str, code: grpc.StatusCode
-) -> None:
-    if why == "not in the roster":
-        served.peer.server_names.clear()
-    elif why == "in the roster under another name":
-        served.peer.server_names[NodeId(1)] = "1.peer.hospital.hearts.example"
-    elif why == "taken out":
-        served.peer.removed.add(ONE.uri)
+def test_a_newcomer_cannot_fill_the_ledger(served: ServedPeer, folder: KeyFolder, changes: dict[str, object]) -> None:
     with shown_by(folder, Role.PEER, "1").channel(served.address) as channel:
-        assert ended(channel, "Join", join(node_id=3, identity=identity, forwarded=True))[0] is code
+        code, _ = ended(channel, "Join", join(**changes))
 
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert served.peer.asks == []
 
 

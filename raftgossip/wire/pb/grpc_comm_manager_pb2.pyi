@@ -950,7 +950,7 @@ class ProposeResponse(_message.Message):
     def __init__(self, index: _Optional[int] = ..., applied: bool = ..., reason: _Optional[str] = ...) -> None: ...
 
 class JoinRequest(_message.Message):
-    __slots__ = ("node_id", "host", "port", "incarnation", "schema_digest", "task", "cluster_id", "metadata", "owner", "forwarded", "join_token", "identity", "key_digest")
+    __slots__ = ("node_id", "host", "port", "incarnation", "schema_digest", "task", "cluster_id", "metadata", "owner", "forwarded", "join_token")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -969,8 +969,6 @@ class JoinRequest(_message.Message):
     OWNER_FIELD_NUMBER: _ClassVar[int]
     FORWARDED_FIELD_NUMBER: _ClassVar[int]
     JOIN_TOKEN_FIELD_NUMBER: _ClassVar[int]
-    IDENTITY_FIELD_NUMBER: _ClassVar[int]
-    KEY_DIGEST_FIELD_NUMBER: _ClassVar[int]
     node_id: int
     host: str
     port: int
@@ -982,19 +980,19 @@ class JoinRequest(_message.Message):
     owner: str
     forwarded: bool
     join_token: str
-    identity: str
-    key_digest: bytes
-    def __init__(self, node_id: _Optional[int] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., incarnation: _Optional[str] = ..., schema_digest: _Optional[bytes] = ..., task: _Optional[str] = ..., cluster_id: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., owner: _Optional[str] = ..., forwarded: bool = ..., join_token: _Optional[str] = ..., identity: _Optional[str] = ..., key_digest: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, node_id: _Optional[int] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., incarnation: _Optional[str] = ..., schema_digest: _Optional[bytes] = ..., task: _Optional[str] = ..., cluster_id: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., owner: _Optional[str] = ..., forwarded: bool = ..., join_token: _Optional[str] = ...) -> None: ...
 
 class PeerAddress(_message.Message):
-    __slots__ = ("node_id", "host", "port")
+    __slots__ = ("node_id", "host", "port", "identity")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
     PORT_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
     node_id: int
     host: str
     port: int
-    def __init__(self, node_id: _Optional[int] = ..., host: _Optional[str] = ..., port: _Optional[int] = ...) -> None: ...
+    identity: str
+    def __init__(self, node_id: _Optional[int] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., identity: _Optional[str] = ...) -> None: ...
 
 class JoinResponse(_message.Message):
     __slots__ = ("cluster_id", "peers", "leader", "specification")
@@ -1065,7 +1063,7 @@ class StatusRequest(_message.Message):
     def __init__(self, linearizable: bool = ...) -> None: ...
 
 class PeerStatus(_message.Message):
-    __slots__ = ("node_id", "host", "port", "role", "responsive", "match_index", "incarnation", "metadata", "flow")
+    __slots__ = ("node_id", "host", "port", "role", "responsive", "match_index", "incarnation", "metadata", "flow", "identity")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -1082,6 +1080,7 @@ class PeerStatus(_message.Message):
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
     FLOW_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
     node_id: int
     host: str
     port: int
@@ -1091,7 +1090,8 @@ class PeerStatus(_message.Message):
     incarnation: str
     metadata: _containers.ScalarMap[str, str]
     flow: str
-    def __init__(self, node_id: _Optional[int] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., role: _Optional[str] = ..., responsive: bool = ..., match_index: _Optional[int] = ..., incarnation: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., flow: _Optional[str] = ...) -> None: ...
+    identity: str
+    def __init__(self, node_id: _Optional[int] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., role: _Optional[str] = ..., responsive: bool = ..., match_index: _Optional[int] = ..., incarnation: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., flow: _Optional[str] = ..., identity: _Optional[str] = ...) -> None: ...
 
 class StatusResponse(_message.Message):
     __slots__ = ("cluster_id", "node_id", "role", "term", "leader", "commit_index", "applied_index", "last_index", "peers", "specification", "open_epoch", "open_attempt", "open_participants", "last_closed_epoch", "model_digest", "version", "phase", "metrics", "message", "uptime_ms", "run_finished", "first_index", "snapshot_index", "outgoing")
