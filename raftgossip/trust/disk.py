@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from raftgossip.errors import ConfigError, StorageError, Unauthenticated, WireError
+from raftgossip.errors import ConfigError, StorageError, Unauthenticated
 
 MAX_FILE_BYTES = 512 << 10
 """The longest that are kept are revocation lists."""
@@ -121,7 +121,7 @@ def blaming(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (Unauthenticated, WireError) as error:
+    except Unauthenticated as error:
         raise ConfigError(f"{path}: {error}") from None
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from raftgossip.errors import ConfigError, Unauthenticated
+from raftgossip.errors import ConfigError, Unauthenticated, WireError
 from raftgossip.trust.authority import Authority, PrivateKey, key_from_pem
 from raftgossip.trust.certificates import (
     Certificate,
@@ -132,7 +132,7 @@ class KeyLayout:
             try:
                 found = _read_list(path, root)
             except ConfigError as error:
-                troubles.append(f"{error}; {_REMEDY}")
+                troubles.append(str(error))
                 continue
             in_force = known.numbers.get(found.organisation, found.number)
             if found.number < in_force:
@@ -142,8 +142,8 @@ class KeyLayout:
 
 
 _REMEDY = (
-    "replace it by the newest one of its organisation, or by another machine's copy (without any, what it revokes would "
-    "count again)"
+    "replace it by the newest one of its organisation, or by another machine's copy "
+    "(without any, what it revokes would count again)"
 )
 
 
@@ -162,11 +162,14 @@ def read_key(path: Path) -> PrivateKey:
 
 def _read_list(path: Path, root: x509.Certificate) -> RevocationList:
     """Raises: ConfigError: it cannot be read, is damaged, or is another organisation's."""
-    with blaming(path):
-        found = read_revocation_list(read_file(path), root)
-        if found.organisation != path.stem:
-            raise Unauthenticated(f"it is the list of {found.organisation}")
-        return found
+    data = read_file(path)
+    try:
+        found = read_revocation_list(data, root)
+    except (Unauthenticated, WireError) as error:
+        raise ConfigError(f"{path}: {error}; {_REMEDY}") from None
+    if found.organisation != path.stem:
+        raise ConfigError(f"{path}: it is the list of {found.organisation}; {_REMEDY}")
+    return found
 
 
 def _is_organisation(text: str) -> bool:

@@ -11,6 +11,7 @@ import pytest
 
 from raftgossip.errors import AlreadyExists, PermissionDenied, Unauthenticated
 from raftgossip.ids import NodeId
+from raftgossip.peer.names import RosterNames
 from raftgossip.trust.files import KeyFolder
 from raftgossip.trust.identity import Role
 from tests.support.keys import make_keys, now_s
@@ -135,5 +136,27 @@ def test_a_peer_of_another_federation_or_without_certificates_is_shut_out(tmp_pa
             await cluster.stop(2)
         status = await cluster.ask(1, lambda client: client.status_of_now())
         assert [peer.node_id for peer in status.peers] == [1]
+
+    with_cluster(keys, story)
+
+
+def test_a_certificate_alone_reads_nothing_and_a_name_that_members_know_is_learned(tmp_path: Path) -> None:
+    keys = make_keys(tmp_path, peers=(1, 2, 3))
+
+    async def story(cluster: SecuredCluster) -> None:
+        for number in (1, 2):
+            await cluster.start(number)
+        await cluster.voters_are(1, 2)
+        with held_connection(cluster.addresses[1], keys.credentials(Role.PEER, "3")) as stranger:
+            assert "rule members-only" in await asyncio.to_thread(stranger.call)
+            assert "rule members-only" in await asyncio.to_thread(stranger.end_of_stream)
+
+            # Node 1 forgets node 2's name, as if its roster lagged; it asks node 2 when it meets a stranger.
+            names = cluster.peers[1].node._parts.names  # type: ignore[union-attr]
+            names._roster, names._told = RosterNames(), {}
+            since = len(cluster.closed[1])
+            await cluster.until(lambda: any(fact.contributors == (1, 2) for fact in cluster.closed[1][since:]))
+            assert dict(names._told)[NodeId(2)].endswith("/2")
+            assert "rule members-only" in await asyncio.to_thread(stranger.call)
 
     with_cluster(keys, story)

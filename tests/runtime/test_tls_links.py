@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from raftgossip.errors import PermissionDenied, TransportError
+from raftgossip.errors import NotLeader, PermissionDenied, TransportError
 from raftgossip.ids import Address, Incarnation, NodeId
 from raftgossip.runtime import grpc_client, grpc_link
 from raftgossip.runtime.exchange import EdgeOutcome
@@ -231,6 +231,24 @@ def test_a_newcomer_joins_through_any_peer_as_who_it_is(folder: KeyFolder) -> No
 def test_a_newcomer_does_not_join_with_another_nodes_certificate(folder: KeyFolder) -> None:
     with served_two(folder) as served, pytest.raises(PermissionDenied, match="own-node"):
         asyncio.run(ask_to_join(served.address, ASK, 5_000, peer_of(folder, 2)))
+
+
+def test_a_newcomer_goes_where_the_leader_is_said_to_be_and_shows_its_own_certificate(tmp_path: Path) -> None:
+    folder = make_keys(tmp_path, peers=(1, 2, 3))
+    with served_two(folder) as follower, served_two(folder, as_node=3) as leader:
+        follower.peer.error = NotLeader(NodeId(3), str(leader.address))
+        answer = asyncio.run(ask_to_join(follower.address, ASK, 5_000, peer_of(folder, 1)))
+
+    (ask,) = leader.peer.asks
+    assert (ask.identity, ask.forwarded) == (peer_identity(1).uri, False)
+    assert answer.cluster_id
+
+
+def test_a_newcomer_is_led_to_no_address_that_nobody_may_dial(folder: KeyFolder) -> None:
+    with served_two(folder) as follower:
+        follower.peer.error = NotLeader(NodeId(3), "169.254.169.254:80")
+        with pytest.raises(NotLeader):
+            asyncio.run(ask_to_join(follower.address, ASK, 5_000, peer_of(folder, 1)))
 
 
 # --- exchanges

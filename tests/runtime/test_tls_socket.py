@@ -347,3 +347,17 @@ def test_a_neighbour_that_reads_again_gets_everything_that_waited(folder: KeyFol
         await server.wait_closed()
 
     asyncio.run(main())
+
+
+def test_a_neighbour_that_dials_again_and_again_takes_no_places_of_others(folder: KeyFolder) -> None:
+    async def main() -> None:
+        async with secured(folder) as served:
+            connections = [await served.dial(TWO.server_name) for _ in range(3)]
+            await connections[0].ended()
+            for number, connection in enumerate(connections[1:], start=1):
+                connection.send(number)
+                assert (await served.inbox.wait_for(number))[-1] == number
+            for connection in connections:
+                connection.close()
+
+    asyncio.run(main())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from raftgossip.errors import ConfigError, StorageError
+from raftgossip.errors import ConfigError, StorageError, Unauthenticated
 from raftgossip.trust.authority import PrivateKey, key_from_pem, make_root
 from raftgossip.trust.certificates import DAY_S, Certificate, key_digest_of, read_certificate
 from raftgossip.trust.disk import locked, rename_file, write_file
@@ -66,6 +66,54 @@ def test_a_private_key_that_others_can_read_is_refused(keys: KeyFolder, name: st
     (keys.path / name).chmod(mode)
     with pytest.raises(ConfigError, match=rf"mode {mode:o}\); run: chmod 600 {keys.path / name}"):
         keys.renew(Role.PEER, "1", now_s())
+
+
+READ_BY_A_NODE = (".", "nodes", "federation.pem", "nodes/peer-1.pem", "revoked", "revoked/clinic.crl")
+READ_BY_AN_AUTHORITY = (".", "organisations", "organisations/clinic.pem", "nodes", "nodes/peer-1.pem", "issued/clinic")
+
+
+@pytest.mark.parametrize("mode", [0o020, 0o002])
+@pytest.mark.parametrize("name", READ_BY_A_NODE)
+def test_no_program_starts_from_files_that_others_can_write(keys: KeyFolder, name: str, mode: int) -> None:
+    keys.revoke(Role.PEER, "2", now_s())
+    path = keys.path / name
+    path.chmod(path.stat().st_mode | mode)
+    with pytest.raises(ConfigError, match=rf"others can write {path} \(mode [0-7]+\); run: chmod go-w {path}"):
+        keys.credentials(Role.PEER, "1")
+    path.chmod(path.stat().st_mode & ~mode)
+    keys.credentials(Role.PEER, "1")
+
+
+@pytest.mark.parametrize("mode", [0o020, 0o002])
+@pytest.mark.parametrize("name", READ_BY_AN_AUTHORITY)
+def test_nothing_is_certified_from_files_that_others_can_write(keys: KeyFolder, name: str, mode: int) -> None:
+    path = keys.path / name
+    path.chmod(path.stat().st_mode | mode)
+    before = sorted(keys.path.rglob("*"))
+    with pytest.raises(ConfigError, match=f"run: chmod go-w {path}"):
+        keys.renew(Role.PEER, "1", now_s())
+    assert sorted(keys.path.rglob("*")) == before
+
+
+def test_no_federation_is_made_in_a_folder_that_others_can_write(tmp_path: Path) -> None:
+    tmp_path.chmod(0o775)
+    with pytest.raises(ConfigError, match="chmod go-w"):
+        KeyFolder(tmp_path).init(FEDERATION, ORGANISATION, NOW_S)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o002, 0o077])
+def test_what_was_written_is_read_whatever_new_files_are_open_to(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        keys = make_keys(tmp_path, peers=(1, 2), gateway=False)
+        keys.renew(Role.PEER, "1", now_s(), new_key=True)
+        keys.revoke(Role.PEER, "2", now_s())
+        keys.accept(keys.sign(keys.request(Role.PEER, "3", ORGANISATION), ORGANISATION, now_s()))
+    finally:
+        os.umask(before)
+    assert len(keys.certificates(now_s())) == 5
+    assert keys.credentials(Role.PEER, "3").current().revocations.numbers == {ORGANISATION: 1}
 
 
 def test_no_key_is_shown_when_credentials_are_printed(keys: KeyFolder) -> None:
@@ -346,6 +394,19 @@ def test_a_token_is_for_the_holder_and_its_key(keys: KeyFolder) -> None:
     token = read_token(keys.token(Role.PEER, "1", 600, now_s()), now.root_pem, now_s(), 0.0)
     token.check(now.identity, now.certificate.key_digest)
     assert token.expires_s == pytest.approx(now_s() + 600, abs=5)
+
+
+def test_a_token_is_verified_where_nobody_has_a_certificate(keys: KeyFolder, tmp_path: Path) -> None:
+    text = keys.token(Role.PEER, "1", 600, now_s())
+    verifier = KeyFolder(tmp_path / "verifier")
+    with pytest.raises(ConfigError, match=r"federation\.pem"):
+        verifier.read_token(text, now_s())
+    write_file(verifier.path / "federation.pem", (keys.path / "federation.pem").read_bytes())
+    token = verifier.read_token(text, now_s())
+    assert (token.organisation, token.role) == (ORGANISATION, Role.PEER)
+    for wrong, at_s in ((text, now_s() + 3600), (text[:-20], now_s())):
+        with pytest.raises(Unauthenticated):
+            verifier.read_token(wrong, at_s)
 
 
 def test_no_token_is_made_for_somebody_unknown_or_revoked(keys: KeyFolder) -> None:

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raftgossip.errors import Unauthenticated
+from raftgossip.errors import Unauthenticated, WireError
 from raftgossip.trust.authority import (
     make_certificate,
     make_key,
@@ -91,28 +91,38 @@ def body_by(authority_name: x509.Name, *extensions: tuple[x509.ExtensionType, bo
 LIST_ALONE = LIST_PEM.removesuffix(CLINIC.certificate_pem)
 CLINIC_NAME = CLINIC.certificate.subject
 NUMBER = (x509.CRLNumber(8), False)
-BAD_LISTS = {
+MALFORMED_LISTS = {
     "nothing": b"",
     "no list": CLINIC.certificate_pem,
     "without its authority": LIST_ALONE,
+    "with two authorities": LIST_PEM + LAB.certificate_pem,
+    "cut off": LIST_PEM[:200],
+    "without a number": body_by(CLINIC_NAME) + CLINIC.certificate_pem,
+    "a change to another list": body_by(CLINIC_NAME, NUMBER, (x509.DeltaCRLIndicator(7), True))
+    + CLINIC.certificate_pem,
+    "too long": LIST_PEM + b" " * MAX_LIST_BYTES,
+}
+FORGED_LISTS = {
     "with another authority": LIST_ALONE + LAB.certificate_pem,
     "with the root": LIST_ALONE + ROOT.certificate_pem,
-    "with two authorities": LIST_PEM + LAB.certificate_pem,
     "of another federation": make_revocation_list(STRANGER, 9, [(5, NOW_S)], NOW_S),
     "signed by a namesake": make_revocation_list(STRANGER, 9, [], NOW_S).removesuffix(STRANGER.certificate_pem)
     + CLINIC.certificate_pem,
     "by the root itself": make_revocation_list(ROOT, 9, [(5, NOW_S)], NOW_S),
-    "without a number": body_by(CLINIC_NAME) + CLINIC.certificate_pem,
     "as another issuer": body_by(LAB.certificate.subject, NUMBER) + CLINIC.certificate_pem,
-    "a change to another list": body_by(CLINIC_NAME, NUMBER, (x509.DeltaCRLIndicator(7), True))
-    + CLINIC.certificate_pem,
 }
 
 
-@pytest.mark.parametrize("what", BAD_LISTS)
-def test_a_list_that_no_authority_of_the_federation_has_made_as_a_whole_is_refused(what: str) -> None:
+@pytest.mark.parametrize("what", FORGED_LISTS)
+def test_a_list_that_no_authority_of_the_federation_has_signed_is_refused(what: str) -> None:
     with pytest.raises(Unauthenticated):
-        read_revocation_list(BAD_LISTS[what], ROOT.certificate)
+        read_revocation_list(FORGED_LISTS[what], ROOT.certificate)
+
+
+@pytest.mark.parametrize("what", MALFORMED_LISTS)
+def test_what_is_no_whole_list_is_malformed_whoever_sends_it(what: str) -> None:
+    with pytest.raises(WireError):
+        read_revocation_list(MALFORMED_LISTS[what], ROOT.certificate)
 
 
 def test_the_list_that_the_bad_ones_are_made_from_is_good() -> None:
@@ -120,7 +130,7 @@ def test_the_list_that_the_bad_ones_are_made_from_is_good() -> None:
 
 
 def test_too_long_a_list_is_not_looked_at() -> None:
-    with pytest.raises(Unauthenticated, match=str(MAX_LIST_BYTES)):
+    with pytest.raises(WireError, match=str(MAX_LIST_BYTES)):
         read_revocation_list(LIST_PEM + b" " * MAX_LIST_BYTES, ROOT.certificate)
 
 
@@ -129,6 +139,6 @@ def test_junk_in_a_list_is_refused_or_changes_nothing(index: int, junk: bytes) -
     pem = LIST_PEM[:index] + junk + LIST_PEM[index + len(junk) :]
     try:
         found = read_revocation_list(pem, ROOT.certificate)
-    except Unauthenticated:
+    except (Unauthenticated, WireError):
         return
     assert found == read_revocation_list(LIST_PEM, ROOT.certificate)

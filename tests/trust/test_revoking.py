@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from raftgossip.errors import ConfigError, Unauthenticated
+from raftgossip.errors import ConfigError, Unauthenticated, WireError
 from raftgossip.trust.authority import make_organisation, make_revocation_list, make_root
 from raftgossip.trust.certificates import DAY_S
 from raftgossip.trust.files import FORGOTTEN_AFTER_S, KeyFolder
@@ -88,9 +89,10 @@ def test_a_list_that_was_sent_is_kept_if_it_is_newer(keys: KeyFolder, tmp_path: 
 
 def test_a_list_by_somebody_else_is_not_kept(keys: KeyFolder) -> None:
     stranger = make_organisation(make_root(FEDERATION, NOW_S), ORGANISATION, NOW_S)
-    for pem in (make_revocation_list(stranger, 9, [(1, NOW_S)], NOW_S), b"junk"):
-        with pytest.raises(Unauthenticated):
-            keys.add_revocations(pem)
+    with pytest.raises(Unauthenticated):
+        keys.add_revocations(make_revocation_list(stranger, 9, [(1, NOW_S)], NOW_S))
+    with pytest.raises(WireError):
+        keys.add_revocations(b"junk")
     with pytest.raises(ConfigError, match="no certificate of clinic was revoked"):
         keys.revocation_list(ORGANISATION)
 
@@ -99,6 +101,8 @@ def test_a_running_program_forgets_no_list(keys: KeyFolder) -> None:
     keys.revoke(Role.PEER, "2", now_s())
     live = keys.credentials(Role.PEER, "1")
     (keys.path / "revoked/clinic.crl").unlink()
+    assert not live.refresh()
+    keys.renew(Role.PEER, "1", now_s())
     assert live.refresh()
     assert live.current().revocations.numbers == {ORGANISATION: 1}
 
@@ -108,3 +112,127 @@ def test_a_list_under_another_organisations_name_is_refused(keys: KeyFolder) -> 
     (keys.path / "revoked/clinic.crl").rename(keys.path / "revoked/lab.crl")
     with pytest.raises(ConfigError, match=r"lab\.crl: it is the list of clinic"):
         keys.credentials(Role.PEER, "1")
+
+
+# Lists that are damaged.
+
+
+@pytest.fixture
+def two(keys: KeyFolder) -> KeyFolder:
+    """A folder that has the lists of two organisations, clinic's with number 3 and lab's with number 1."""
+    keys.add_organisation("lab", now_s())
+    for organisation, number in ((ORGANISATION, 3), ("lab", 1)):
+        keys.add_revocations(list_by(keys, organisation, number, number))
+    return keys
+
+
+def list_by(keys: KeyFolder, organisation: str, number: int, *serials: int) -> bytes:
+    revoked = [(serial, now_s()) for serial in serials]
+    return make_revocation_list(authority_in(keys, organisation), number, revoked, now_s())
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "junk": lambda path: path.write_bytes(b"junk"),
+    "cut off": lambda path: path.write_bytes(path.read_bytes()[:300]),
+    "emptied": lambda path: path.write_bytes(b""),
+    "too long": lambda path: path.write_bytes(b"x" * (1 << 20)),
+    "another's": lambda path: path.write_bytes(path.with_name("lab.crl").read_bytes()),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "a link to nothing": lambda path: (path.unlink(), path.symlink_to("nothing")),
+    "a link to itself": lambda path: (path.unlink(), path.symlink_to(path.name)),
+    "open to others": lambda path: path.chmod(0o666),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_program_does_not_start_beside_a_damaged_list(two: KeyFolder, damage: str) -> None:
+    DAMAGES[damage](two.path / "revoked/clinic.crl")
+    with pytest.raises(ConfigError, match=r"revoked/clinic\.crl"):
+        two.credentials(Role.PEER, "1")
+
+
+def test_who_must_replace_a_damaged_list_is_told_how(two: KeyFolder) -> None:
+    (two.path / "revoked/clinic.crl").write_bytes(b"junk")
+    with pytest.raises(ConfigError, match=r"clinic\.crl: .*; replace it by the newest one of its organisation"):
+        two.credentials(Role.PEER, "1")
+
+
+@pytest.mark.parametrize("damage", [name for name in DAMAGES if name != "open to others"])
+def test_a_damaged_list_keeps_back_nothing_but_itself_while_a_program_runs(two: KeyFolder, damage: str) -> None:
+    live = two.credentials(Role.PEER, "1")
+    DAMAGES[damage](two.path / "revoked/clinic.crl")
+    two.add_revocations(list_by(two, "lab", 2, 7))
+    for generation in (2, 2):  # it is told for as long as it lasts, but is new only once
+        with pytest.raises(ConfigError, match=r"clinic\.crl"):
+            live.refresh()
+        assert live.generation == generation
+    assert live.current().revocations.serials == {ORGANISATION: {3}, "lab": {7}}
+    two.renew(Role.PEER, "1", now_s(), days=2, new_key=True)
+    with pytest.raises(ConfigError, match=r"clinic\.crl.*all other files as they are now"):
+        live.refresh()
+    now = live.current()
+    assert now.chain_pem == now.chain_path.read_bytes()
+    assert (live.generation, now.revocations.numbers) == (3, {ORGANISATION: 3, "lab": 2})
+
+
+def test_all_lists_that_are_damaged_are_named(two: KeyFolder) -> None:
+    live = two.credentials(Role.PEER, "1")
+    for name in (ORGANISATION, "lab"):
+        (two.path / f"revoked/{name}.crl").write_bytes(b"junk")
+    with pytest.raises(ConfigError, match=r"clinic\.crl.*lab\.crl"):
+        live.refresh()
+
+
+def test_a_verified_newer_list_replaces_a_damaged_one(two: KeyFolder) -> None:
+    live = two.credentials(Role.PEER, "1")
+    (two.path / "revoked/clinic.crl").write_bytes(b"junk")
+    assert two.add_revocations(list_by(two, ORGANISATION, 4, 3, 8))
+    assert live.refresh()
+    assert live.current().revocations.serials[ORGANISATION] == {3, 8}
+    assert two.credentials(Role.PEER, "2").current().revocations.numbers[ORGANISATION] == 4
+
+
+def test_a_list_that_was_put_back_is_told_and_does_not_count_while_a_program_runs(two: KeyFolder) -> None:
+    live = two.credentials(Role.PEER, "1")
+    (two.path / "revoked/clinic.crl").write_bytes(list_by(two, ORGANISATION, 2))
+    with pytest.raises(ConfigError, match=r"clinic\.crl: it is the list number 2, older than 3"):
+        live.refresh()
+    assert live.current().revocations.serials[ORGANISATION] == {3}
+
+
+def test_a_list_that_is_whole_again_ends_the_complaint(two: KeyFolder) -> None:
+    path = two.path / "revoked/clinic.crl"
+    live, whole = two.credentials(Role.PEER, "1"), path.read_bytes()
+    path.write_bytes(b"junk")
+    with pytest.raises(ConfigError):
+        live.refresh()
+    path.write_bytes(whole)
+    assert not live.refresh()
+    assert live.generation == 1
+
+
+@pytest.mark.parametrize("name", ["Other Org.crl", ".clinic.crl", "peer.crl", "clinic.crl.bak", "README"])
+def test_what_no_organisation_can_have_written_is_not_looked_at(two: KeyFolder, name: str) -> None:
+    (two.path / "revoked" / name).write_bytes(b"junk")
+    live = two.credentials(Role.PEER, "1")
+    assert live.current().revocations.numbers == {ORGANISATION: 3, "lab": 1}
+    assert not live.refresh()
+
+
+def test_another_organisations_damaged_list_is_in_no_commands_way(two: KeyFolder) -> None:
+    (two.path / "revoked/lab.crl").write_bytes(b"junk")
+    two.renew(Role.PEER, "1", now_s())
+    two.issue(ORGANISATION, Role.PEER, "5", now_s())
+    two.token(Role.PEER, "1", 60, now_s())
+    two.revoke(Role.PEER, "1", now_s())
+    assert [one.is_revoked for one in two.certificates(now_s())].count(True) == 2
+
+
+def test_nobody_revokes_or_renews_without_knowing_what_was_revoked_before(two: KeyFolder) -> None:
+    path = two.path / "revoked/clinic.crl"
+    path.write_bytes(b"junk")
+    for act in (two.revoke, two.renew):
+        with pytest.raises(ConfigError, match=r"clinic\.crl"):
+            act(Role.PEER, "1", now_s())
+    assert path.read_bytes() == b"junk"
+    two.renew(Role.PEER, "1", now_s(), new_key=True)  # a new key was not revoked
