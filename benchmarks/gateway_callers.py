@@ -28,8 +28,6 @@ from raftgossip.trust.identity import Role, role_server_name
 from raftgossip.wire.channels import open_aio_channel, open_port
 from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
 
-NUM_WORKERS = 10
-"""Threads of the bare server: as many as the gateway has."""
 CALL_TIMEOUT_S = 10.0
 # Channels that gRPC would otherwise fold into one connection.
 CHANNEL_OPTIONS = (
@@ -60,10 +58,10 @@ class Seen:
         )
 
 
-def serve_bare(keys: Path | None) -> None:
+def serve_bare(keys: Path | None, num_workers: int) -> None:
     """Serve an empty handler, until killed; prints the port."""
     credentials = None if keys is None else KeyFolder(keys).credentials(Role.GATEWAY, None)
-    server = grpc.server(ThreadPoolExecutor(NUM_WORKERS), options=(("grpc.so_reuseport", 0),))
+    server = grpc.server(ThreadPoolExecutor(num_workers), options=(("grpc.so_reuseport", 0),))
     empty = grpc.unary_unary_rpc_method_handler(lambda _request, _context: b"")
     handlers = dict.fromkeys(("Heartbeat", "RegisterNode"), empty)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("GatewayService", handlers),))
@@ -220,10 +218,11 @@ def main() -> int:
     made.add_argument("--callers", type=int, default=1)
     made.add_argument("--rate", type=float, default=1.0)
     made.add_argument("--seconds", type=float, default=3.0)
+    made.add_argument("--workers", type=int, default=10)
     made.add_argument("--tenths", action="store_true")
     options = made.parse_args()
     if options.what == "bare":
-        serve_bare(options.keys)
+        serve_bare(options.keys, options.workers)
     else:
         asyncio.run(run(options))
     return 0

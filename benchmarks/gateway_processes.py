@@ -67,9 +67,10 @@ def gateway(*flags: str, keys: Path | None = None, port: int = 0) -> Iterator[Se
 
 
 @contextmanager
-def bare_server(keys: Path | None = None) -> Iterator[Served]:
+def bare_server(keys: Path | None = None, num_workers: int = 10) -> Iterator[Served]:
     """A server with empty handlers on the same stack."""
-    with _served((str(CALLERS), "bare", *(() if keys is None else ("--keys", str(keys))))) as served:
+    trust = () if keys is None else ("--keys", str(keys))
+    with _served((str(CALLERS), "bare", "--workers", str(num_workers), *trust)) as served:
         yield served
 
 

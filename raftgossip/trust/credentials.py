@@ -27,7 +27,7 @@ class Credentials:
     root_path: Path
     revocations: Revocations
     trouble: str = field(default="", compare=False)
-    """What is wrong with revocation lists, whose earlier reading is therefore in `revocations`; empty: nothing."""
+    """What is wrong with files, of which an earlier reading is therefore in here; empty: nothing."""
 
     @property
     def identity(self) -> Identity:
@@ -55,8 +55,9 @@ class Credentials:
 class LiveCredentials:
     """Credentials that follow their files: a renewed certificate and a new revocation list count without a restart.
 
-    Thread-safe. A file that cannot be read now leaves what was read before in force. A revocation list that cannot be
-    read leaves only itself as it was; at the start, where nothing was read before, it is refused like any other file.
+    Thread-safe. A file that cannot be read now leaves what was read of it before in force, and is in no other file's
+    way: a damaged revocation list keeps back no certificate, and a damaged certificate no list. At the start, where
+    nothing was read before, each is refused.
     """
 
     def __init__(self, read: Callable[[], Credentials], has_changed: Callable[[], bool]) -> None:
@@ -78,9 +79,8 @@ class LiveCredentials:
         """Read again what has changed; True: there is a new generation. Called every few seconds, by one thread.
 
         Raises:
-            ConfigError: a file is wrong, for as long as it is; names it. What was read of it before stays in force; if
-                it is a revocation list, all other files count as they are now, and `generation` tells whether they
-                are new.
+            ConfigError: a file is wrong, for as long as it is; names it. What was read of it before stays in force, all
+                others count as they are now, and `generation` tells whether they are new.
         """
         with self._lock:
             is_new = self._has_changed() and self._take(self._read())

@@ -98,9 +98,11 @@ def locked(path: Path) -> Iterator[None]:
     wait for itself. Each holds it for milliseconds, so there is no deadline.
 
     Raises:
+        ConfigError: others can write the folder.
         StorageError: the folder cannot be made or opened.
     """
     make_folder(path)
+    _require_owners(path)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:

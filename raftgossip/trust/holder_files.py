@@ -7,6 +7,7 @@ that was cut off anywhere leaves a pair that fits.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from raftgossip.errors import ConfigError, Unauthenticated
@@ -40,34 +41,28 @@ class HolderFiles:
         self._next_key_path = stem.with_suffix(".key.next")
         self._stamp: tuple[tuple[str, int, int, int], ...] = ()
         self._revocations = Revocations()
+        self._last: Credentials | None = None
 
     def read(self) -> Credentials:
-        """All that a program shows and trusts. Lists of an earlier reading stay in force when their files are gone or
-        damaged; that they are damaged is told in `trouble`.
+        """All that a program shows and trusts. What was read earlier counts on where it cannot be read any more: each
+        list by itself, and the certificate with its key. That it cannot is told in `trouble`.
 
         Raises:
-            ConfigError: a file but a list is missing, damaged, open to others, or does not fit the others.
+            ConfigError: the root certificate cannot be read; or, when nothing was read before, another file is missing,
+                damaged, open to others, or does not fit the others.
         """
         stamp = self._look()  # first, so that what changes from now on is read again
-        root_pem = read_file(self._layout.root_path)
         self._revocations, trouble = self._layout.revocations(self._revocations)
-        chain_pem, key, key_path = self._pair()
-        with blaming(self.chain_path):
-            certificate = verify_chain(read_pem_certificates(chain_pem), self._layout.root())
-            if f"{certificate.identity.role}-{certificate.identity.name}" != self._name:
-                raise Unauthenticated(f"it is that of {certificate.identity.role} {certificate.identity.name}")
+        try:
+            own = self._own()
+        except ConfigError as error:
+            if self._last is None:
+                raise
+            own = self._last
+            trouble = "; ".join(filter(None, (str(error), trouble)))
         self._stamp = () if trouble else stamp  # what is wrong is read again until it is right
-        return Credentials(
-            certificate=certificate,
-            key_pem=key_to_pem(key),
-            chain_pem=chain_pem,
-            root_pem=root_pem,
-            key_path=key_path,
-            chain_path=self.chain_path,
-            root_path=self._layout.root_path,
-            revocations=self._revocations,
-            trouble=trouble,
-        )
+        self._last = replace(own, revocations=self._revocations, trouble=trouble)
+        return self._last
 
     def has_changed(self) -> bool:
         """Whether any file has changed since it was read, or was wrong then; a few system calls."""
@@ -93,6 +88,25 @@ class HolderFiles:
         write_file(self._next_key_path, key_to_pem(key), PRIVATE)
         write_file(self.chain_path, chain_pem)
         self._settle(self._next_key_path)
+
+    def _own(self) -> Credentials:
+        """What is shown, and the root that vouches for it, without lists."""
+        root_pem = read_file(self._layout.root_path)
+        chain_pem, key, key_path = self._pair()
+        with blaming(self.chain_path):
+            certificate = verify_chain(read_pem_certificates(chain_pem), self._layout.root())
+            if f"{certificate.identity.role}-{certificate.identity.name}" != self._name:
+                raise Unauthenticated(f"it is that of {certificate.identity.role} {certificate.identity.name}")
+        return Credentials(
+            certificate=certificate,
+            key_pem=key_to_pem(key),
+            chain_pem=chain_pem,
+            root_pem=root_pem,
+            key_path=key_path,
+            chain_path=self.chain_path,
+            root_path=self._layout.root_path,
+            revocations=Revocations(),
+        )
 
     def _pair(self) -> tuple[bytes, PrivateKey, Path]:
         """The chain, the key that fits it, and where that key lies."""

@@ -77,8 +77,8 @@ def test_version_is_told(command: Command) -> None:
         (("discover", "--gateway", ","), "no gateway to ask"),
         (("gateway-set", "node_timeout=60"), "--gateway"),
         (("keys", "isue"), "Did you mean 'issue'"),
-        (("gateway", "--port", "70000"), "--port"),
-        (("gateway", "--log-level", "loud"), "--log-level"),
+        (("gateway", "--port", "70000"), "port is 70000"),
+        (("gateway", "--log-level", "loud"), "log_level is 'loud'"),
         (("--nonsense",), "--nonsense"),
     ],
 )

@@ -237,10 +237,14 @@ def test_what_cannot_be_read_any_more_stays_in_force(keys: KeyFolder) -> None:
     for _ in range(2):
         with pytest.raises(ConfigError, match=r"peer-1\.pem"):
             live.refresh()
-    assert live.current() is before
-    before.chain_path.write_bytes(before.chain_pem)
-    live.refresh()
     assert live.current() == before
+    keys.revoke(Role.PEER, "2", now_s())
+    with pytest.raises(ConfigError, match=r"peer-1\.pem"):
+        live.refresh()
+    assert (live.current().revocations.numbers, live.generation) == ({ORGANISATION: 1}, 2)
+    before.chain_path.write_bytes(before.chain_pem)
+    assert not live.refresh()
+    assert (live.current().chain_pem, live.current().trouble) == (before.chain_pem, "")
 
 
 @contextmanager

@@ -131,15 +131,20 @@ def list_by(keys: KeyFolder, organisation: str, number: int, *serials: int) -> b
     return make_revocation_list(authority_in(keys, organisation), number, revoked, now_s())
 
 
+def exchange(path: Path, make: Callable[[], None]) -> None:
+    path.unlink()
+    make()
+
+
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "junk": lambda path: path.write_bytes(b"junk"),
     "cut off": lambda path: path.write_bytes(path.read_bytes()[:300]),
     "emptied": lambda path: path.write_bytes(b""),
     "too long": lambda path: path.write_bytes(b"x" * (1 << 20)),
     "another's": lambda path: path.write_bytes(path.with_name("lab.crl").read_bytes()),
-    "a folder": lambda path: (path.unlink(), path.mkdir()),
-    "a link to nothing": lambda path: (path.unlink(), path.symlink_to("nothing")),
-    "a link to itself": lambda path: (path.unlink(), path.symlink_to(path.name)),
+    "a folder": lambda path: exchange(path, path.mkdir),
+    "a link to nothing": lambda path: exchange(path, lambda: path.symlink_to("nothing")),
+    "a link to itself": lambda path: exchange(path, lambda: path.symlink_to(path.name)),
     "open to others": lambda path: path.chmod(0o666),
 }
 
