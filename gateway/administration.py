@@ -38,6 +38,8 @@ class GatewayAdministration:
         credentials: LiveCredentials | None,
         states_of_others: Callable[[], list[str]],
     ) -> None:
+        self._trouble = ""
+        """What was last wrong with the keys, and told."""
         self._live = live
         self._shared = shared
         self._limits = limits
@@ -147,8 +149,11 @@ class GatewayAdministration:
             if credentials.refresh():
                 until_s = int(credentials.current().not_after_s)
                 logger.info(Event("certificates and revocations were read again", not_after_s=until_s))
+            self._trouble = ""
         except ConfigError as error:
-            logger.error(Event("the keys are kept as they were", reason=str(error)))
+            if str(error) != self._trouble:  # which is looked at every few seconds
+                self._trouble = str(error)
+                logger.error(Event("some of the keys cannot be used", reason=self._trouble))
 
     def _apply(self, changed: Mapping[str, str], by: str) -> None:
         """Let other settings count."""

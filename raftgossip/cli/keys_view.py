@@ -13,11 +13,9 @@ from raftgossip.cli.keys_options import organisations_with_key, then_run
 from raftgossip.cli.output import make_console, make_table, print_json, print_table
 from raftgossip.errors import ConfigError
 from raftgossip.runtime.clock import SystemClock
-from raftgossip.trust.callers import SKEW_S
 from raftgossip.trust.certificates import Certificate
 from raftgossip.trust.files import KeyFolder, ListedCertificate
 from raftgossip.trust.identity import Role
-from raftgossip.trust.tokens import read_token
 
 COLUMNS = ("role", "name", "organisation", "expires", "state", "serial")
 DUE_PART = 1 / 3
@@ -110,8 +108,7 @@ def explain_token(folder: KeyFolder, text: str, now_s: float, as_json: bool) -> 
     Raises:
         Unauthenticated: it is not valid; says why.
     """
-    root_pem = folder.any_of(tuple(Role)).current().root_pem
-    token = read_token(text, root_pem, now_s, SKEW_S)
+    token = folder.read_token(text, now_s)
     holders = {each.certificate.key_digest: each.certificate for each in folder.certificates(now_s)}
     holder = holders.get(token.key_digest)
     if as_json:

@@ -1,6 +1,10 @@
-"""What stands between gRPC and every handler: decode, find out who calls, judge, answer, and never say UNKNOWN.
+"""What stands between gRPC and every handler: find out who calls, judge, decode, answer, and never say UNKNOWN.
 
-Handlers raise our errors; only this file turns them into a status. Streams that stay open are judged again by `sweep`.
+Every call is handled as if it were a stream of requests, also where only the first is read. On the wire that is the
+same, but so a caller is judged and counted before a byte of its request is waited for, in a thread that others need.
+
+Handlers raise our errors; only this file turns them into a status. `sweep` judges the streams that stay open again, and
+cuts off the calls whose request does not come.
 They use the way to answer that the standard health service uses (`experimental_non_blocking`): the handler is given a
 function that sends, so that another thread can end a stream with its proper status while the handler waits for bytes.
 """
@@ -18,6 +22,7 @@ from raftgossip.errors import Busy, DeadlineExceeded, RaftGossipError, WireError
 from raftgossip.runtime.clock import Clock
 from raftgossip.runtime.guard import Guard
 from raftgossip.trust.callers import Caller
+from raftgossip.trust.limits import TokenBuckets
 from raftgossip.wire.status import status_of, trailing_metadata_of
 
 SERVICE = "/PeerService/"
@@ -29,6 +34,13 @@ UNCOUNTED = frozenset({"Raft", "Exchange"})
 """Streams that the rate of calls does not count."""
 MAX_STREAM_MS: Mapping[str, int] = {"Exchange": 3_600_000, "FetchModel": 3_600_000}
 """The longest that a stream may stay open, whatever deadline the caller asked for."""
+MESSAGE_PATIENCE_MS = 10_000
+"""The one request of a call must arrive within it, whatever deadline the caller asked for; the next `sweep` ends it."""
+STILL_JUDGED_MS = 1_000
+"""A request that comes later than so long after its caller was judged is handled only if the caller still may call."""
+PASS_ON_AGAIN = "pass on again"
+SELDOM: Mapping[str, tuple[float, float]] = {"PublishRevocations": (1.0, 10.0), PASS_ON_AGAIN: (1.0, 1.0)}
+"""What one verified caller may do so often in a second, and so often at once, since each time others have work too."""
 
 Request = TypeVar("Request")
 Handler = Callable[[Request, grpc.ServicerContext, Caller], Any]
@@ -53,26 +65,69 @@ class Gate:
         self._lock = threading.Lock()
         self._streams: dict[_Stream, None] = {}
         """The oldest first."""
+        self._awaited: dict[int, tuple[int, grpc.ServicerContext]] = {}
+        """Calls whose one request has not come yet, and since when; each operation is one of the dict's own."""
+        self._seldom = {what: TokenBuckets(rate_per_s, burst) for what, (rate_per_s, burst) in SELDOM.items()}
 
     # --- calls with one answer
 
     def unary(self, name: str, message: type[Request], handler: Handler[Request]) -> grpc.RpcMethodHandler[Any, Any]:
         """A method with one request and one answer, both protobuf messages."""
 
-        def behave(data: bytes, context: grpc.ServicerContext) -> Any:
+        def behave(requests: Iterator[bytes], context: grpc.ServicerContext) -> Any:
             try:
                 _, caller = self._identify(context)
                 self._guard.take_call(caller)
                 self._guard.admit(caller, SERVICE + name)
+                if name in SELDOM:
+                    self._take_seldom(name, caller)
                 with self._guard.under_way(caller):
-                    return handler(_decode(message, data), context, caller)
+                    return handler(self._receive(name, message, requests, context), context, caller)
             except RaftGossipError as error:
                 abort(context, error)
+            except grpc.RpcError:
+                raise  # the caller went away, or was cut off
             except Exception:
                 _blame_ourselves(context)
                 raise
 
-        return grpc.unary_unary_rpc_method_handler(behave, response_serializer=_serialise)
+        return grpc.stream_unary_rpc_method_handler(behave, response_serializer=_serialise)
+
+    def wait_ms(self, what: str, caller: Caller) -> int:
+        """Count one of what a caller may do only seldom; `what`: a key of `SELDOM`. 0: it may. Else it is not counted,
+        and so many milliseconds later it may."""
+        if caller.identity is None:
+            return 0
+        with self._lock:
+            return self._seldom[what].take(caller.principal, self._clock.now_ms())
+
+    def _take_seldom(self, name: str, caller: Caller) -> None:
+        wait_ms = self.wait_ms(name, caller)
+        if wait_ms:
+            rate_per_s, _ = SELDOM[name]
+            raise Busy(f"{caller.principal} calls {name} more than {rate_per_s:g} times a second", wait_ms)
+
+    def _receive(
+        self, name: str, message: type[Request], requests: Iterator[bytes], context: grpc.ServicerContext
+    ) -> Request:
+        """Wait for the one request of a call that was let in.
+
+        Raises:
+            WireError: it is malformed, or the caller has ended its side without one.
+            Unauthenticated, PermissionDenied: it took its time, and meanwhile its caller has lost its right.
+            grpc.RpcError: the caller went away, or was cut off.
+        """
+        since_ms = self._clock.now_ms()
+        self._awaited[id(context)] = since_ms, context
+        try:
+            data = next(requests, None)
+        finally:
+            del self._awaited[id(context)]
+        if data is None:
+            raise WireError(f"the call brought no {message.__name__}")
+        if self._clock.now_ms() - since_ms > STILL_JUDGED_MS:
+            self._guard.admit(self._identify(context)[1], SERVICE + name)
+        return _decode(message, data)
 
     # --- streams
 
@@ -81,11 +136,13 @@ class Gate:
     ) -> grpc.RpcMethodHandler[Any, Any]:
         """A method with one request and many answers, all protobuf messages."""
 
-        def decode_and_handle(data: bytes, context: grpc.ServicerContext, caller: Caller) -> Generator[Any, None, None]:
-            yield from handler(_decode(message, data), context, caller)
+        def receive_and_handle(
+            requests: Iterator[bytes], context: grpc.ServicerContext, caller: Caller
+        ) -> Generator[Any, None, None]:
+            yield from handler(self._receive(name, message, requests, context), context, caller)
 
-        behaviour: Any = _StreamBehaviour(self, name, decode_and_handle)
-        return grpc.unary_stream_rpc_method_handler(behaviour, response_serializer=_serialise)
+        behaviour: Any = _StreamBehaviour(self, name, receive_and_handle)
+        return grpc.stream_stream_rpc_method_handler(behaviour, response_serializer=_serialise)
 
     def streaming(self, name: str, handler: StreamHandler[Iterator[bytes]]) -> grpc.RpcMethodHandler[Any, Any]:
         """A method with many raw messages in both directions."""
@@ -93,7 +150,12 @@ class Gate:
         return grpc.stream_stream_rpc_method_handler(behaviour)
 
     def serve_stream(
-        self, name: str, handler: StreamHandler[Any], request: Any, context: grpc.ServicerContext, send: Send
+        self,
+        name: str,
+        handler: StreamHandler[Iterator[bytes]],
+        requests: Iterator[bytes],
+        context: grpc.ServicerContext,
+        send: Send,
     ) -> None:
         """One stream from its first to its last byte, in a thread of its own."""
         stream = _Stream(name, context, send, self._clock.now_ms())
@@ -103,7 +165,7 @@ class Gate:
                 self._guard.take_call(stream.caller)
             self._guard.admit(stream.caller, SERVICE + name)
             with self._entered(stream):
-                stream.answer(handler(request, context, stream.caller))
+                stream.answer(handler(requests, context, stream.caller))
             stream.end(None)
         except RaftGossipError as error:
             stream.end(error)
@@ -138,8 +200,9 @@ class Gate:
                 del self._streams[stream]
 
     def sweep(self) -> None:
-        """Judge every open stream again, and end those whose caller may not be here any more. Called every few seconds,
-        by one thread."""
+        """Judge every open stream again, and end those whose caller may not be here any more, and the calls whose request
+        did not come in time. Called every few seconds, by one thread."""
+        self._cut_off_silent()
         with self._lock:
             streams = tuple(self._streams)
         now_ms = self._clock.now_ms()
@@ -151,6 +214,12 @@ class Gate:
                 self._guard.admit(self._guard.identify(stream.pem, stream.address), SERVICE + stream.name)
             except RaftGossipError as error:
                 stream.end(error)
+
+    def _cut_off_silent(self) -> None:
+        limit_ms = self._clock.now_ms() - MESSAGE_PATIENCE_MS
+        for since_ms, context in tuple(self._awaited.values()):
+            if since_ms <= limit_ms:
+                context.cancel()
 
     def _identify(self, context: grpc.ServicerContext) -> tuple[bytes, Caller]:
         pem = b""
@@ -165,11 +234,11 @@ class _StreamBehaviour:
 
     experimental_non_blocking = True
 
-    def __init__(self, gate: Gate, name: str, handler: StreamHandler[Any]) -> None:
+    def __init__(self, gate: Gate, name: str, handler: StreamHandler[Iterator[bytes]]) -> None:
         self._gate, self._name, self._handler = gate, name, handler
 
-    def __call__(self, request: Any, context: grpc.ServicerContext, send: Send) -> None:
-        self._gate.serve_stream(self._name, self._handler, request, context, send)
+    def __call__(self, requests: Iterator[bytes], context: grpc.ServicerContext, send: Send) -> None:
+        self._gate.serve_stream(self._name, self._handler, requests, context, send)
 
 
 class _Stream:

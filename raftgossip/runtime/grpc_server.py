@@ -29,12 +29,13 @@ from raftgossip.ids import Address, NodeId, parse_node_id
 from raftgossip.runtime.clock import Clock, SystemClock
 from raftgossip.runtime.exchange import ExchangeHub
 from raftgossip.runtime.grpc_answers import join_answer_to_proto, join_ask_from_proto, log_to_proto, status_to_proto
-from raftgossip.runtime.grpc_gate import Gate
+from raftgossip.runtime.grpc_gate import PASS_ON_AGAIN, Gate
 from raftgossip.runtime.guard import Guard, check_senders
 from raftgossip.runtime.raft_socket import OFFER_KEY, RaftSockets
 from raftgossip.runtime.service import PeerService
 from raftgossip.trust.callers import Caller
 from raftgossip.trust.credentials import LiveCredentials
+from raftgossip.trust.identity import Role
 from raftgossip.trust.policy import require_own_node
 from raftgossip.wire.channels import open_port
 from raftgossip.wire.ledger_codec import record_to_proto
@@ -273,7 +274,7 @@ class PeerServer:
         return pb.TransferLeadershipResponse(leader=answer.leader, term=answer.term)
 
     def _publish_revocations(
-        self, request: pb.PublishRevocationsRequest, context: grpc.ServicerContext, _: Caller
+        self, request: pb.PublishRevocationsRequest, context: grpc.ServicerContext, caller: Caller
     ) -> pb.PublishRevocationsResponse:
         if self._credentials is None or self._add_revocations is None:
             raise CommandRefused("this node runs without certificates: there is nothing to revoke")
@@ -286,10 +287,15 @@ class PeerServer:
             except ConfigError:
                 pass  # another of its files is wrong, which whoever refreshes regularly tells
         message = "taken over" if is_new else "known already"
-        if not request.forwarded and self._pass_on_revocations is not None:
-            number = self._ask(context, self._pass_on_revocations(request.revocation_list))
-            message += f"; passed on to {number} other nodes"
-        return pb.PublishRevocationsResponse(message=message)
+        if request.forwarded or self._pass_on_revocations is None:
+            return pb.PublishRevocationsResponse(message=message)
+        # What is known was passed on when it was new; only an operator knows of nodes that it did not reach then.
+        if not is_new and (caller.identity is None or caller.identity.role is not Role.OPERATOR):
+            return pb.PublishRevocationsResponse(message=f"{message}; not passed on again")
+        if not is_new and (wait_ms := self._gate.wait_ms(PASS_ON_AGAIN, caller)):
+            return pb.PublishRevocationsResponse(message=f"{message}; not passed on again: repeat it in {wait_ms} ms")
+        number = self._ask(context, self._pass_on_revocations(request.revocation_list))
+        return pb.PublishRevocationsResponse(message=f"{message}; passed on to {number} other nodes")
 
     def _fetch_model(
         self, request: pb.FetchModelRequest, _context: grpc.ServicerContext, _: Caller

@@ -83,14 +83,12 @@ class LiveCredentials:
                 others count as they are now, and `generation` tells whether they are new.
         """
         with self._lock:
-            is_new = self._has_changed() and self._take(self._read())
+            before = self._current
+            if self._has_changed():
+                self._current = self._read()
+            is_new = self._current != before
+            self.generation += is_new
             trouble = self._current.trouble
         if trouble:
             raise ConfigError(f"{trouble}; until then what it said before counts, and all other files as they are now")
-        return is_new
-
-    def _take(self, found: Credentials) -> bool:
-        is_new = found != self._current
-        self._current = found
-        self.generation += is_new
         return is_new

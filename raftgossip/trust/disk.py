@@ -47,9 +47,9 @@ def write_file(path: Path, data: bytes, mode: int = PUBLIC) -> None:
         StorageError: the disk did not take it; what was there before still is.
     """
     make_folder(path.parent)
-    _require_owners(path.parent)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
+        _require_owners(path.parent, path.parent.stat().st_mode)
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         try:
             with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor, for the mode that it was made with)
@@ -102,8 +102,8 @@ def locked(path: Path) -> Iterator[None]:
         StorageError: the folder cannot be made or opened.
     """
     make_folder(path)
-    _require_owners(path)
     try:
+        _require_owners(path, path.stat().st_mode)
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
         raise StorageError(f"cannot open {path}: {error.strerror}") from None
@@ -128,15 +128,13 @@ def blaming(path: Path) -> Iterator[None]:
 
 
 def stamp_of(paths: list[Path]) -> tuple[tuple[str, int, int, int], ...]:
-    """What tells whether any of these was replaced: name, time of change in ns, bytes and inode of those there are."""
+    """What tells whether any of these was replaced: name, time of change in ns, bytes and inode of each."""
     found = []
     for path in paths:
         try:
             seen = path.stat()
-        except FileNotFoundError:
-            continue
-        except OSError:
-            found.append((path.name, 0, 0, 0))  # who reads it says what is wrong
+        except OSError:  # who reads it says what is wrong, if it must be there
+            found.append((path.name, 0, 0, 0))
             continue
         found.append((path.name, seen.st_mtime_ns, seen.st_size, seen.st_ino))
     return tuple(found)
@@ -148,32 +146,24 @@ def _read(path: Path, forbidden_mode: int) -> bytes:
             mode = os.fstat(file.fileno()).st_mode & 0o777  # of what was opened, which nobody can exchange any more
             if mode & forbidden_mode:
                 raise ConfigError(f"others can read the private key {path} (mode {mode:o}); run: chmod 600 {path}")
-            _require_mode(path, mode)
+            _require_owners(path, mode)
+            _require_owners(path.parent, path.parent.stat().st_mode)
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    _require_owners(path.parent)
     if len(data) > MAX_FILE_BYTES:
         raise ConfigError(f"{path} is longer than {MAX_FILE_BYTES} bytes; it is none of ours")
     return data
 
 
-def _require_owners(folder: Path) -> None:
-    """Who can write a folder can exchange what is in it, whatever the files' own modes.
+def _require_owners(path: Path, mode: int) -> None:
+    """Refuse what others than its owner can write; in a folder they could exchange any file, whatever its own mode.
 
     Raises:
-        ConfigError: others than its owner can.
+        ConfigError: names it, and what to run.
     """
-    try:
-        mode = folder.stat().st_mode & 0o777
-    except OSError as error:
-        raise ConfigError(f"cannot look at {folder}: {error.strerror}") from None
-    _require_mode(folder, mode)
-
-
-def _require_mode(path: Path, mode: int) -> None:
     if mode & OTHERS_WRITE:
-        raise ConfigError(f"others can write {path} (mode {mode:o}); run: chmod go-w {path}")
+        raise ConfigError(f"others can write {path} (mode {mode & 0o777:o}); run: chmod go-w {path}")
 
 
 def _sync_folder(folder: Path) -> None:
