@@ -38,8 +38,8 @@ MESSAGE_PATIENCE_MS = 10_000
 """The one request of a call must arrive within it, whatever deadline the caller asked for; the next `sweep` ends it."""
 STILL_JUDGED_MS = 1_000
 """A request that comes later than so long after its caller was judged is handled only if the caller still may call."""
-PASS_ON_AGAIN = "pass on again"
-SELDOM: Mapping[str, tuple[float, float]] = {"PublishRevocations": (1.0, 10.0), PASS_ON_AGAIN: (1.0, 1.0)}
+REPEATED = "PublishRevocations, passed on again"
+SELDOM: Mapping[str, tuple[float, float]] = {"PublishRevocations": (1.0, 10.0), REPEATED: (1.0, 1.0)}
 """What one verified caller may do so often in a second, and so often at once, since each time others have work too."""
 
 Request = TypeVar("Request")
@@ -200,8 +200,8 @@ class Gate:
                 del self._streams[stream]
 
     def sweep(self) -> None:
-        """Judge every open stream again, and end those whose caller may not be here any more, and the calls whose request
-        did not come in time. Called every few seconds, by one thread."""
+        """End the calls whose request did not come in time; judge every open stream again, and end those whose caller
+        may not be here any more. Called every few seconds, by one thread."""
         self._cut_off_silent()
         with self._lock:
             streams = tuple(self._streams)

@@ -29,7 +29,7 @@ from raftgossip.ids import Address, NodeId, parse_node_id
 from raftgossip.runtime.clock import Clock, SystemClock
 from raftgossip.runtime.exchange import ExchangeHub
 from raftgossip.runtime.grpc_answers import join_answer_to_proto, join_ask_from_proto, log_to_proto, status_to_proto
-from raftgossip.runtime.grpc_gate import PASS_ON_AGAIN, Gate
+from raftgossip.runtime.grpc_gate import REPEATED, Gate
 from raftgossip.runtime.guard import Guard, check_senders
 from raftgossip.runtime.raft_socket import OFFER_KEY, RaftSockets
 from raftgossip.runtime.service import PeerService
@@ -292,7 +292,7 @@ class PeerServer:
         # What is known was passed on when it was new; only an operator knows of nodes that it did not reach then.
         if not is_new and (caller.identity is None or caller.identity.role is not Role.OPERATOR):
             return pb.PublishRevocationsResponse(message=f"{message}; not passed on again")
-        if not is_new and (wait_ms := self._gate.wait_ms(PASS_ON_AGAIN, caller)):
+        if not is_new and (wait_ms := self._gate.wait_ms(REPEATED, caller)):
             return pb.PublishRevocationsResponse(message=f"{message}; not passed on again: repeat it in {wait_ms} ms")
         number = self._ask(context, self._pass_on_revocations(request.revocation_list))
         return pb.PublishRevocationsResponse(message=f"{message}; passed on to {number} other nodes")
