@@ -85,23 +85,26 @@ class GatedCalls:
 
     def __init__(self, folder: KeyFolder) -> None:
         self.clock, self.peer = SteppedClock(), FakePeer()
-        self.gate = Gate(Guard(self.peer, peer_of(folder, 2), self.clock), self.clock)
-        self.context = FakeContext(shown_by(folder, Role.PEER, "1").chain or b"")
+        peer: Any = self.peer
+        self.gate = Gate(Guard(peer, peer_of(folder, 2), self.clock), self.clock)
+        self.context: Any = None
+        """Of the call that began last."""
+        self._pem = shown_by(folder, Role.PEER, "1").chain or b""
         self.handled: list[object] = []
 
     def call(self, method: str, requests: Iterator[bytes]) -> tuple[grpc.StatusCode, str] | None:
         """How the call ends; None: with an answer."""
-        context: Any = self.context
+        self.context = context = cast(Any, FakeContext(self._pem))
         if method == "FetchModel":
             behaviour: Any = self.gate.answering(method, pb.FetchModelRequest, self._stream).stream_stream
             behaviour(requests, context, lambda answer: None)
-            return self.context.ending
+            return cast(FakeContext, context).ending
         behaviour = self.gate.unary(method, pb.StatusRequest, self._answer).stream_unary
         try:
             behaviour(requests, context)
         except AbortedCall:
             pass
-        return self.context.ending
+        return cast(FakeContext, context).ending
 
     def _answer(self, request: pb.StatusRequest, _context: grpc.ServicerContext, _caller: Caller) -> pb.StatusResponse:
         self.handled.append(request)
@@ -191,15 +194,24 @@ def test_a_call_that_brings_no_request_is_an_invalid_argument(gated: GatedCalls,
 
 
 def test_a_call_counts_before_its_request_has_come(gated: GatedCalls) -> None:
-    def wait() -> None:
-        for _ in range(CALL_BURST - 1):
-            assert gated.call("Status", iter([b""])) is None
-        ending = gated.call("Status", iter([b""]))
-        assert ending is not None and ending[0] is BUSY
+    def endings(num_waiting: int) -> list[tuple[grpc.StatusCode, str] | None]:
+        """How so many calls end, each of which waits until the next has ended; the innermost one first."""
+        inner: list[tuple[grpc.StatusCode, str] | None] = []
+        ending = gated.call("Status", after(lambda: inner.extend(endings(num_waiting - 1) if num_waiting else ()), b""))
+        return [*inner, ending]
 
-    gated.call("Status", after(wait, b""))
+    refused, *answered = endings(MAX_CALLS_AT_ONCE)
 
-    assert len(gated.handled) == CALL_BURST
+    assert refused is not None and refused[0] is BUSY and "under way" in refused[1]
+    assert answered == [None] * MAX_CALLS_AT_ONCE
+
+
+def test_calls_without_a_request_are_calls_like_others_to_the_rate(gated: GatedCalls) -> None:
+    for _ in range(CALL_BURST):
+        gated.call("Status", iter(()))
+    ending = gated.call("Status", iter(()))
+
+    assert ending is not None and ending[0] is BUSY and "times a second" in ending[1]
 
 
 # --- on the wire
@@ -217,12 +229,15 @@ def silent_calls(channel: grpc.Channel, method: str, number: int) -> Iterator[qu
     def begin() -> Any:
         path = f"/PeerService/{method}"
         if method != "FetchModel":
-            return channel.stream_unary(path).future(wait(), timeout=30)
-        return channel.stream_stream(path)(wait(), timeout=30)
+            unary: grpc.StreamUnaryMultiCallable[bytes, bytes] = channel.stream_unary(path)
+            return unary.future(wait(), timeout=30)
+        stream: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(path)
+        return stream(wait(), timeout=30)
 
     calls = [begin() for _ in range(number)]
     for call in calls:
-        call.add_callback(lambda call=call: ended.put(call))
+        if not call.add_callback(lambda call=call: ended.put(call)):
+            ended.put(call)  # it has ended already
     try:
         yield ended
     finally:
@@ -231,9 +246,12 @@ def silent_calls(channel: grpc.Channel, method: str, number: int) -> Iterator[qu
             call.cancel()
 
 
-def status_of(channel: grpc.Channel, method: str = "Status", data: bytes = b"") -> grpc.StatusCode:
-    """How a call ends that sends its request."""
-    return cast(Any, channel.unary_unary(f"/PeerService/{method}").future(data, timeout=10)).code()
+def answered(channel: grpc.Channel, method: str, request: bytes = b"") -> Any:
+    """A call that sends its request, when it has ended."""
+    unary: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/PeerService/{method}")
+    call: Any = unary.future(request, timeout=10)
+    call.code()
+    return call
 
 
 @pytest.mark.parametrize(
@@ -256,7 +274,7 @@ def test_one_certificate_cannot_keep_the_others_out_with_requests_that_do_not_co
     ):
         codes = [ended.get(timeout=10).code() for _ in range(num_workers + 4 - at_once)]
         assert set(codes) == {BUSY}
-        assert status_of(honest) is grpc.StatusCode.OK
+        assert answered(honest, "Status").code() is grpc.StatusCode.OK
         assert ended.empty()
 
 
@@ -272,7 +290,7 @@ def test_a_call_whose_request_never_comes_ends_and_gives_its_thread_back(
         channel = shown.channel(served.address) if is_secured else grpc.insecure_channel(str(served.address))
         with channel, silent_calls(channel, method, 1) as ended:
             assert ended.get(timeout=10).code() is grpc.StatusCode.CANCELLED
-            assert status_of(channel) is grpc.StatusCode.OK
+            assert answered(channel, "Status").code() is grpc.StatusCode.OK
 
 
 def test_a_role_that_may_not_call_hears_so_at_once(folder: KeyFolder) -> None:
@@ -298,9 +316,7 @@ class Published:
     def publish(self, channel: grpc.Channel, number: int) -> Any:
         """The call that brings the list of this number, when it has ended."""
         request = pb.PublishRevocationsRequest(revocation_list=self._lists[number - 1]).SerializeToString()
-        call = cast(Any, channel.unary_unary("/PeerService/PublishRevocations").future(request, timeout=10))
-        call.code()
-        return call
+        return answered(channel, "PublishRevocations", request)
 
     def is_passed_on(self, channel: grpc.Channel, number: int) -> bool:
         before = len(self.passed_on)
@@ -368,6 +384,6 @@ def test_who_publishes_without_end_is_told_when_to_come_again(
         refused = published.publish(channel, 1)
         assert refused.code() is BUSY
         assert dict(refused.trailing_metadata())[RETRY_KEY] == "1000"
-        assert status_of(channel) is grpc.StatusCode.OK
+        assert answered(channel, "Status").code() is grpc.StatusCode.OK
         clock.ms += 1_000
         assert published.publish(channel, 1).code() is grpc.StatusCode.OK
