@@ -1,8 +1,10 @@
 """Found or join: how a node without state comes to belong to a cluster.
 
-A node founds only if the operator says so, or if discovery names it the bootstrap and nobody that it can reach knows a
-cluster or is about to found one. A node that has state never comes here. The worst that a lying discovery can do is to
-keep newcomers out, as long as those whom it names are told of each other by anybody.
+A node founds only if the operator says so, or, in the open, if discovery names it the bootstrap; and never if anybody
+that it can reach knows a cluster or is about to found one. A node that has state never comes here. With certificates
+discovery's word founds nothing, and of the candidates that an operator expects only those count that answered over TLS:
+the worst that a lying discovery can do is to keep newcomers out. In the open it can also make a newcomer found another
+cluster, if it hides the first one from it.
 
 Two nodes that are both named (by gateways that do not know each other, or by one that lies) exclude each other as in
 E. W. Dijkstra, "Cooperating sequential processes" (1968), section 2.1, Dekker's solution: who is named *declares* that
@@ -69,6 +71,8 @@ class FoundingRules:
     """Found at once, without asking anybody."""
     expect: int | None = None
     """Found, as the smallest id, when so many candidates are registered; nobody is bootstrap by itself then."""
+    needs_proof: bool = False
+    """Nodes have certificates: what discovery alone says founds nothing, and candidates count once they answered."""
 
 
 @dataclass(slots=True)
@@ -152,6 +156,8 @@ class _Search:
         self._join = join
         self._notify = notify
         self._intent = intent
+        self._proven: set[NodeId] = set()
+        """Candidates that answered that they have no cluster, each of them a peer of the federation."""
         self._is_yielding = False
         """A smaller id had declared itself in the last round: this node must not, until it hears otherwise."""
         self._num_silent_rounds = 0
@@ -174,9 +180,10 @@ class _Search:
             except RaftGossipError as error:
                 heard.problems.append(f"{address}: {error}")
                 match error:
-                    case NotFound():
-                        pass  # it has no cluster either
+                    case NotFound():  # it has no cluster either
+                        self._proven.add(node_id)
                     case Busy():
+                        self._proven.add(node_id)
                         heard.declared.append(node_id)
                     case TransportError():
                         heard.num_peers_silent += 1
@@ -216,6 +223,12 @@ class _Search:
         elif hints.wait_ms:
             kind = "grace"
             text = f"the gateway has just started, waiting {hints.wait_ms / 1000:.0f} s for members of a cluster"
+        elif hints.is_bootstrap and self._rules.needs_proof and self._rules.expect is None:
+            kind = "named"
+            text = (
+                "there is no cluster yet, and with certificates a gateway's word founds none: "
+                "start one node with --found, or all of them with --expect N"
+            )
         else:
             kind, text = "anybody", "waiting for a cluster"
         if self._waited_ms >= self._told_ms.get(kind, 0):
@@ -254,8 +267,9 @@ class _Search:
         if hints.cluster_id:
             return False  # there is a cluster, whether or not any of its members is known
         if self._rules.expect is None:
-            return hints.is_bootstrap
-        candidates = {self._ask.node_id, *(node_id for node_id, _ in hints.peers if node_id > 0)}
+            return hints.is_bootstrap and not self._rules.needs_proof
+        named = {node_id for node_id, _ in hints.peers if node_id > 0}
+        candidates = {self._ask.node_id, *(named & self._proven if self._rules.needs_proof else named)}
         return len(candidates) >= self._rules.expect and self._ask.node_id == min(candidates)
 
 

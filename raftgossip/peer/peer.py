@@ -245,7 +245,7 @@ class Peer:
             except TransportError as error:
                 raise explained(error, parts.credentials) from error
 
-        rules = FoundingRules(self.config.found, self.config.expect)
+        rules = FoundingRules(self.config.found, self.config.expect, parts.credentials is not None)
         answer = await enter_cluster(
             parts.ask,
             parts.discoveries,

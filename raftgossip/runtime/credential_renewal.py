@@ -36,7 +36,7 @@ async def refresh_credentials(
         except ConfigError as error:
             if str(error) != trouble:
                 trouble = str(error)
-                emit(Notice(f"some of the keys cannot be used; what was read before stays in force instead: {error}"))
+                emit(Notice(f"some of the keys cannot be used; those from before stay in force instead: {error}"))
         else:
             trouble = ""
             if is_new and credentials.current().chain_pem != before.chain_pem:

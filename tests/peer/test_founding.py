@@ -217,6 +217,34 @@ def test_an_address_that_a_gateway_knows_by_id_is_asked_once_and_counts() -> Non
     assert search.asked == [address_of(2)]
 
 
+# --- with certificates: what the gateway says alone founds nothing
+
+
+def test_with_certificates_a_name_by_the_gateway_founds_nothing_and_what_to_do_is_said() -> None:
+    search = Search(rules=FoundingRules(needs_proof=True))
+
+    assert search.waits(hints(bootstrap=True))
+    assert any("--found" in text and "--expect N" in text for text in search.told)
+    assert not search.intent.is_declared
+
+
+def test_with_certificates_invented_candidates_count_nothing() -> None:
+    search = Search(1, FoundingRules(expect=3, needs_proof=True))
+    search.answers = {2: [NOBODY_YET]}
+
+    assert search.waits(hints(2, 9))
+
+
+def test_with_certificates_candidates_that_answered_let_the_smallest_found() -> None:
+    rules = FoundingRules(expect=3, needs_proof=True)
+    smallest, other = Search(1, rules), Search(2, rules)
+    smallest.answers = {2: [NOBODY_YET], 9: [NOBODY_YET]}
+    other.answers = {1: [Busy("about to found"), IN], 9: [NOBODY_YET]}
+
+    assert smallest.run(hints(2, 9)) is None
+    assert other.run(hints(1, 9)) == IN
+
+
 # --- a gateway that has just started
 
 
