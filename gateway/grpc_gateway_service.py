@@ -16,6 +16,7 @@ from gateway.grpc_calls import CallGate
 from gateway.grpc_health_service import HealthService, health_handlers
 from gateway.grpc_watch import Watch
 from gateway.log_lines import Event
+from gateway.long_reads import FREE_NODES, LongReads
 from gateway.node_messages import as_many_as_fit, node_to_proto
 from gateway.registry import Registry
 from gateway.registry_values import Changes, Moment, NodeRecord
@@ -51,11 +52,17 @@ class GatewayService:
     """The registry behind gRPC; its calls may run in any number of threads."""
 
     def __init__(
-        self, shared: SharedRegistry, administration: GatewayAdministration, watch: Watch, started: Moment
+        self,
+        shared: SharedRegistry,
+        administration: GatewayAdministration,
+        watch: Watch,
+        long_reads: LongReads,
+        started: Moment,
     ) -> None:
         self._shared = shared
         self._administration = administration
         self._watch = watch
+        self._long_reads = long_reads
         self._started = started
 
     def handlers(self, gate: CallGate, health: HealthService) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
@@ -114,13 +121,15 @@ class GatewayService:
             bootstrap_wait_ms=outcome.bootstrap_wait_ms,
         )
 
-    def get_nodes(self, request: pb.GetNodesRequest, _caller: Caller) -> pb.GetNodesResponse:
+    def get_nodes(self, request: pb.GetNodesRequest, caller: Caller) -> pb.GetNodesResponse:
         """List the active nodes but the asker: all, a page of them, or only what has changed."""
         asker = asker_from_proto(request.requesting_node_id)
         limit = count_from_proto("limit", request.limit)
         after = count_from_proto("after_node_id", request.after_node_id)
         since, known_id = position_from_proto(request.since_version, request.registry_id)
         with self._shared.operation() as (registry, now):
+            if not 0 < limit <= FREE_NODES or (since and registry.version - since > FREE_NODES):
+                self._long_reads.admit(caller, registry.stats(now).total_nodes)
             changes = registry.changes(since, known_id) if since and not after else None
             response = pb.GetNodesResponse(
                 registry_version=registry.version,

@@ -19,6 +19,7 @@ from gateway.grpc_watch import Watch
 from gateway.limits import MAX_HELD, CallLimits
 from gateway.listening import bind_all, first_address
 from gateway.live_settings import LiveSettings
+from gateway.long_reads import LongReads
 from gateway.metrics import CallCounts, MetricsPage
 from gateway.metrics_port import MetricsPort
 from gateway.node_messages import node_to_proto
@@ -83,12 +84,13 @@ class Running:
         self._limits = CallLimits(settings, lambda: int(monotonic_seconds() * 1000), self._threads.waiting)
         self._counts = CallCounts()
         self._health = HealthService()
-        self._watch = Watch(shared, node_to_proto, settings.max_watchers)
+        long_reads = LongReads(lambda: int(monotonic_seconds() * 1000))
+        self._watch = Watch(shared, node_to_proto, settings.max_watchers, long_reads)
         others = [Address.parse(each) for each in settings.gateways]
         self._sync = RegistrySync(shared, others, credentials)
         self.administration = GatewayAdministration(live, shared, self._limits, credentials, self._sync.states)
         self._gate = CallGate(callers, self._limits, self._counts)
-        service = GatewayService(shared, self.administration, self._watch, started)
+        service = GatewayService(shared, self.administration, self._watch, long_reads, started)
         self._server = grpc.server(
             cast(ThreadPoolExecutor, self._threads),  # it only ever submits
             options=SERVER_OPTIONS if credentials is None else (*SERVER_OPTIONS, *TLS_OPTIONS),

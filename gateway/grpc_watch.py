@@ -14,6 +14,7 @@ import grpc
 
 from gateway.clock import monotonic_seconds
 from gateway.grpc_calls import Recheck
+from gateway.long_reads import LongReads
 from gateway.node_feed import FeedEvent
 from gateway.registry_values import NodeRecord
 from gateway.request_checks import position_from_proto
@@ -38,8 +39,13 @@ class Watch:
     """The followers of one gateway's list."""
 
     def __init__(
-        self, shared: SharedRegistry, to_proto: Callable[[NodeRecord], pb.NodeInfo], max_watchers: int
+        self,
+        shared: SharedRegistry,
+        to_proto: Callable[[NodeRecord], pb.NodeInfo],
+        max_watchers: int,
+        long_reads: LongReads,
     ) -> None:
+        self._long_reads = long_reads
         self.threads = ThreadPoolExecutor(max_watchers + SPARE_THREADS, thread_name_prefix="gateway-watch")
         self._shared = shared
         self._to_proto = to_proto
@@ -54,12 +60,12 @@ class Watch:
         return len(self._sending)
 
     def watch(
-        self, request: pb.WatchNodesRequest, _caller: Caller, context: grpc.ServicerContext, recheck: Recheck
+        self, request: pb.WatchNodesRequest, caller: Caller, context: grpc.ServicerContext, recheck: Recheck
     ) -> Iterator[pb.NodeEvent]:
         """Tell a follower everything from where it left off, until it goes.
 
         Raises:
-            Busy: all places are taken.
+            Busy: all places are taken, or the caller has several, or began anew too often.
             WireError: it says where it left off in numbers that cannot be.
             Unauthenticated: its certificate does not count any more.
             PermissionDenied: its rights were taken.
@@ -67,6 +73,14 @@ class Watch:
         """
         version, registry_id = position_from_proto(request.since_version, request.registry_id)
         registry_id = registry_id if version else ""  # as the contract has it, 0 begins with a reset
+        with self._long_reads.stream(caller):
+            if not registry_id:
+                self._long_reads.admit(caller, self._shared.num_nodes())
+            yield from self._follow(version, registry_id, context, recheck)
+
+    def _follow(
+        self, version: int, registry_id: str, context: grpc.ServicerContext, recheck: Recheck
+    ) -> Iterator[pb.NodeEvent]:
         self._enter(context)
         try:
             judged_s = monotonic_seconds()

@@ -121,6 +121,11 @@ class SharedRegistry:
         with self._changed:
             self._changed.notify_all()
 
+    def num_nodes(self) -> int:
+        """So many are on the list."""
+        with self.operation() as (registry, now):
+            return registry.stats(now).total_nodes
+
     def pause(self, seconds: float) -> None:
         """Return after so long, or when it stops."""
         self._stopping.wait(seconds)
