@@ -40,8 +40,10 @@ InsecureOption = Annotated[
 TokenOption = Annotated[
     Text, typer.Option("--token", help="Join token; better in RAFTGOSSIP_JOIN_TOKEN.", rich_help_panel=TRUST)
 ]
-FoundOption = Annotated[Switch, typer.Option("--found/--no-found", help="Found a new cluster, asking nobody.")]
-ExpectOption = Annotated[Number, typer.Option("--expect", help="Found when so many nodes are registered.")]
+FoundOption = Annotated[
+    Switch, typer.Option("--found/--no-found", help="Found a new cluster, asking nobody; one node only.")
+]
+ExpectOption = Annotated[Number, typer.Option("--expect", help="Found when so many nodes are there: all that start.")]
 EpochsOption = Annotated[
     Number, typer.Option("--epochs", help="Finished after so many; 0: never.", rich_help_panel=RUN)
 ]

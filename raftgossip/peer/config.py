@@ -98,10 +98,13 @@ class PeerConfig:
     """What `raftgossip keys token` printed for this node, valid for minutes and once: needed to enter a run with
     `require_token` for the first time, and not read afterwards. Never shown or logged."""
     found: bool = False
-    """Found a new cluster without asking anybody; exactly one node may. A node with state never founds again."""
+    """Found a new cluster without asking anybody; exactly one node may. A node with state never founds again. With
+    certificates this or `expect` is needed: a gateway's word founds nothing there."""
     expect: int | None = None
-    """With a gateway: found when so many candidates are registered, the smallest id first. Safer than `found` in
-    scripts that start all nodes alike; all need the same number. None: the gateway names the founder."""
+    """With a gateway: found when so many nodes without a cluster are there, this one counted; the smallest id does.
+    Safer than `found` in scripts that start all nodes alike. Give it to all that start a cluster, as their number: with
+    less, a lying gateway may show each half to itself. With certificates only nodes count that answered over TLS. None:
+    in the open the gateway names the founder, with certificates nobody does."""
     keep_models: int = 2
     """Models of so many newest closed epochs stay on disk, for peers that come late; each costs the model's size."""
     metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))

@@ -2,9 +2,10 @@
 
 A node founds only if the operator says so, or, in the open, if discovery names it the bootstrap; and never if anybody
 that it can reach knows a cluster or is about to found one. A node that has state never comes here. With certificates
-discovery's word founds nothing, and of the candidates that an operator expects only those count that answered over TLS:
-the worst that a lying discovery can do is to keep newcomers out. In the open it can also make a newcomer found another
-cluster, if it hides the first one from it.
+discovery's word founds nothing, and the candidates that an operator expects are counted by what they themselves answer
+over TLS: as the node that they say they are, however many addresses lead to them, and only while they say it. The worst
+that a lying discovery can do is to keep newcomers out, as long as the operator expects all nodes that start, not a part
+of them. In the open it can also make a newcomer found another cluster, if it hides the first one from it.
 
 Two nodes that are both named (by gateways that do not know each other, or by one that lies) exclude each other as in
 E. W. Dijkstra, "Cooperating sequential processes" (1968), section 2.1, Dekker's solution: who is named *declares* that
@@ -15,6 +16,7 @@ that has happened, or until the other has a cluster.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -60,6 +62,11 @@ FINAL = (
 )
 """Answers that asking again cannot change."""
 
+OWN_WORD = re.compile(
+    r"node ([1-9][0-9]{0,9}) (?:belongs to no cluster yet|may be about to found a cluster; ask again)"
+)
+"""What a peer without a cluster answers who asks to join. Who it is, discovery's list cannot prove, but it can say."""
+
 AskToJoin = Callable[[Address, JoinAsk, int], Awaitable[JoinAnswer]]
 
 
@@ -70,9 +77,9 @@ class FoundingRules:
     found: bool = False
     """Found at once, without asking anybody."""
     expect: int | None = None
-    """Found, as the smallest id, when so many candidates are registered; nobody is bootstrap by itself then."""
+    """Found, as the smallest id, when so many candidates are there; nobody is bootstrap by itself then."""
     needs_proof: bool = False
-    """Nodes have certificates: what discovery alone says founds nothing, and candidates count once they answered."""
+    """Nodes have certificates: what discovery says founds nothing, and candidates count by what they answer."""
 
 
 @dataclass(slots=True)
@@ -95,6 +102,8 @@ class _Round:
     """A peer answered as only a member of a cluster does."""
     declared: list[NodeId] = field(default_factory=list)
     """Peers that may be about to found; negative: of unknown id."""
+    proven: set[NodeId] = field(default_factory=set)
+    """Peers that said themselves that they have no cluster."""
     num_peers_silent: int = 0
 
 
@@ -157,7 +166,7 @@ class _Search:
         self._notify = notify
         self._intent = intent
         self._proven: set[NodeId] = set()
-        """Candidates that answered that they have no cluster, each of them a peer of the federation."""
+        """Who said in the last whole round that it has no cluster; an older word counts nothing: it may have one."""
         self._is_yielding = False
         """A smaller id had declared itself in the last round: this node must not, until it hears otherwise."""
         self._num_silent_rounds = 0
@@ -179,19 +188,30 @@ class _Search:
                 raise
             except RaftGossipError as error:
                 heard.problems.append(f"{address}: {error}")
-                match error:
-                    case NotFound():  # it has no cluster either
-                        self._proven.add(node_id)
-                    case Busy():
-                        self._proven.add(node_id)
-                        heard.declared.append(node_id)
-                    case TransportError():
-                        heard.num_peers_silent += 1
-                    case _:
-                        heard.is_cluster_there = True
+                self._weigh(heard, node_id, error)
                 continue
             break
+        self._proven = heard.proven
         return heard
+
+    def _weigh(self, heard: _Round, node_id: NodeId, error: RaftGossipError) -> None:
+        """Note what the refusal by a peer that discovery calls `node_id` shows."""
+        if self._rules.needs_proof and isinstance(error, NotFound | Busy):
+            speaker = speaker_of(error)
+            if speaker == self._ask.node_id:
+                return  # this node itself, at an address that somebody forwards to it
+            if speaker is not None:
+                heard.proven.add(speaker)
+                node_id = speaker
+        match error:
+            case NotFound():
+                pass  # it has no cluster either
+            case Busy():
+                heard.declared.append(node_id)
+            case TransportError():
+                heard.num_peers_silent += 1
+            case _:
+                heard.is_cluster_there = True
 
     def may_found(self, heard: _Round) -> bool:
         """Whether this node must found the cluster, after a round that let it into none."""
@@ -200,6 +220,8 @@ class _Search:
         if not self._intent.is_declared or heard.is_cluster_there or heard.declared:
             self._intent.is_declared &= not self._is_yielding
             return False
+        if not self._is_named(heard.hints):
+            return False  # a candidate that counted before this node declared itself has not said so again
         if heard.hints.wait_ms and self._waited_ms < PATIENCE_MS:
             return False
         self._num_silent_rounds += 1
@@ -226,8 +248,8 @@ class _Search:
         elif hints.is_bootstrap and self._rules.needs_proof and self._rules.expect is None:
             kind = "named"
             text = (
-                "there is no cluster yet, and with certificates a gateway's word founds none: "
-                "start one node with --found, or all of them with --expect N"
+                "the gateway knows no cluster, and with certificates its word founds none; if there really is none, "
+                "start one node with --found, or all with --expect N"
             )
         else:
             kind, text = "anybody", "waiting for a cluster"
@@ -268,9 +290,15 @@ class _Search:
             return False  # there is a cluster, whether or not any of its members is known
         if self._rules.expect is None:
             return hints.is_bootstrap and not self._rules.needs_proof
-        named = {node_id for node_id, _ in hints.peers if node_id > 0}
-        candidates = {self._ask.node_id, *(named & self._proven if self._rules.needs_proof else named)}
+        listed = {node_id for node_id, _ in hints.peers if node_id > 0}
+        candidates = {self._ask.node_id, *(self._proven if self._rules.needs_proof else listed)}
         return len(candidates) >= self._rules.expect and self._ask.node_id == min(candidates)
+
+
+def speaker_of(error: NotFound | Busy) -> NodeId | None:
+    """Which node says with this answer to a `Join` that it has no cluster; None: it says something else."""
+    said = OWN_WORD.fullmatch(str(error))
+    return NodeId(int(said[1])) if said is not None else None
 
 
 async def pass_on(ask: JoinAsk, leader: Address, join: AskToJoin) -> JoinAnswer:

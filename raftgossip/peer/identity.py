@@ -16,7 +16,7 @@ class Identity:
 
     node_id: NodeId
     owner: str
-    """To whom the node id belongs: with certificates the SPIFFE name, else a random token of the state directory."""
+    """To whom the node id belongs: a random token of the state directory, with certificates beside the SPIFFE name."""
     incarnation: Incarnation
     cluster_id: str
     """Empty: this node belongs to no cluster yet."""

@@ -19,11 +19,10 @@ from raftgossip.errors import (
     WrongCluster,
 )
 from raftgossip.ids import Address, NodeId
-from raftgossip.peer.names import SPIFFE
 from raftgossip.runtime.address_sources import refusal_to_dial
 from raftgossip.runtime.service import JoinAsk
 from raftgossip.trust.callers import SKEW_S, Caller
-from raftgossip.trust.identity import Identity
+from raftgossip.trust.identity import Identity, name_in_owner
 from raftgossip.trust.tokens import JoinToken, read_token
 
 NOWHERE = ("0.0.0.0", "::", "*")  # noqa: S104 - refused, not bound
@@ -61,7 +60,8 @@ def check_newcomer(ask: JoinAsk, view: LedgerView, cluster_id: str) -> None:
 
 
 def _refuse_foreign_id(ask: JoinAsk, view: LedgerView) -> None:
-    """An id belongs to one name, or without certificates to one state directory, also after its node left.
+    """An id belongs to one state directory, and with certificates to one name, also after its node left: another life
+    of the node, without what the first one remembers, could vote twice.
 
     From a token to a certificate no id passes, though the state directory may be the same: the connection proves the
     certificate only, and whoever else has one for this id could take the place of a node that still votes.
@@ -70,10 +70,18 @@ def _refuse_foreign_id(ask: JoinAsk, view: LedgerView) -> None:
     owner = entry.owner if entry is not None else dict(view.departed_owners).get(ask.node_id, "")
     if owner in ("", ask.owner):
         return
-    if owner.startswith(SPIFFE):
+    name = name_in_owner(owner)
+    if name and name == ask.identity:
+        where = f"the node at {entry.address}" if entry is not None else "a node that left"
+        raise AlreadyExists(
+            f"node id {ask.node_id} belongs to the state directory of {where}: start it with the --data-dir that it "
+            f"had before. If that is lost, take it out with `raftgossip members remove {ask.node_id}`, and let it come "
+            "with a certificate for another --node-id"
+        )
+    if name:
         who = f"; {ask.identity} asked" if ask.identity else ""
         raise AlreadyExists(
-            f"node id {ask.node_id} belongs to {owner}{who}: start it with the certificate of that name, or choose "
+            f"node id {ask.node_id} belongs to {name}{who}: start it with the certificate of that name, or choose "
             "another --node-id"
         )
     if ask.identity:
@@ -113,11 +121,11 @@ def token_to_enter_with(
         token = read_token(ask.join_token, root_pem, wall_seconds, SKEW_S)
         token.check(Identity.of_peer(ask.identity), ask.key_digest)
         return token
-    roster, departed = {entry.node_id: entry for entry in view.roster}, dict(view.departed_owners)
-    if requires_token and not needs_no_token(ask.node_id, ask.owner, roster, departed):
+    roster = {entry.node_id: entry for entry in view.roster}
+    if requires_token and not needs_no_token(ask.node_id, ask.owner, roster):
         raise PermissionDenied(
-            f"rule join-token: node {ask.node_id} was never in this cluster, which takes in newcomers only with a join "
-            "token: let its organisation make one with `raftgossip keys token`, and start the node with --token"
+            f"rule join-token: node {ask.node_id} is not in this cluster, which takes nobody in without a join token: "
+            "let its organisation make one with `raftgossip keys token`, and start the node with --token"
         )
     return None
 

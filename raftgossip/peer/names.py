@@ -14,19 +14,16 @@ from raftgossip.core.raft.message import Configuration
 from raftgossip.errors import ConfigError, PermissionDenied
 from raftgossip.ids import NodeId
 from raftgossip.trust.callers import Caller
-from raftgossip.trust.identity import Identity
-
-SPIFFE = "spiffe://"
-"""How an owner begins that is the name in a certificate; every other one is the token of a state directory."""
+from raftgossip.trust.identity import Identity, name_in_owner
 
 
 @dataclass(frozen=True, slots=True)
 class RosterNames:
     """The roster at one moment; made on the event loop, read in any thread. This node's roster may lag behind."""
 
-    owners: Mapping[NodeId, str] = field(default_factory=lambda: MappingProxyType({}))
+    names: Mapping[NodeId, str] = field(default_factory=lambda: MappingProxyType({}))
     """Of the roster, and of those who left it but are still in Raft's configuration: without their votes the change
-    that ends them may not commit."""
+    that ends them may not commit. Empty: who entered without a certificate."""
     gone: frozenset[NodeId] = frozenset()
     """Taken out of both."""
 
@@ -34,8 +31,9 @@ class RosterNames:
     def of(cls, view: LedgerView, configuration: Configuration) -> RosterNames:
         """As of now. `configuration`: the newest one that is committed."""
         departed = {node_id: owner for node_id, owner in view.departed_owners if node_id in configuration.members}
-        owners = MappingProxyType(departed | {entry.node_id: entry.owner for entry in view.roster})
-        return cls(owners, frozenset(view.departed) - owners.keys())
+        owners = departed | {entry.node_id: entry.owner for entry in view.roster}
+        names = MappingProxyType({node_id: name_in_owner(owner) for node_id, owner in owners.items()})
+        return cls(names, frozenset(view.departed) - names.keys())
 
 
 class Names:
@@ -71,20 +69,18 @@ class Names:
         roster, uri = self._roster, caller.identity.uri
         if node_id in roster.gone:
             raise PermissionDenied(f"rule members-only: node {node_id} was taken out of the cluster")
-        owner = roster.owners.get(node_id) or self._told.get(node_id, "")
-        if owner == uri:
+        known = roster.names.get(node_id) or self._told.get(node_id, "")
+        if known == uri:
             return
-        if owner.startswith(SPIFFE):
-            raise PermissionDenied(f"rule own-node: node id {node_id} belongs to {owner}; {uri} called")
+        if known:
+            raise PermissionDenied(f"rule own-node: node id {node_id} belongs to {known}; {uri} called")
         self.met_stranger = True
         raise PermissionDenied(f"rule members-only: {uri} has not joined the cluster, as far as this node knows")
 
     def server_name(self, node_id: NodeId) -> str:
         """What TLS must find where this node is dialled; empty: nobody knows its name."""
-        owner = self._roster.owners.get(node_id) or self._told.get(node_id, "")
-        if not owner.startswith(SPIFFE):
-            return ""
+        known = self._roster.names.get(node_id) or self._told.get(node_id, "")
         try:
-            return Identity.of_peer(owner).server_name
+            return Identity.of_peer(known).server_name if known else ""
         except ConfigError:
             return ""  # a node without certificates may have called itself anything

@@ -26,7 +26,6 @@ from raftgossip.peer.membership import (
     token_to_enter_with,
     told_voters,
 )
-from raftgossip.peer.names import SPIFFE
 from raftgossip.peer.parts import Parts
 from raftgossip.peer.presence import DEPART_S
 from raftgossip.peer.proposer import Proposer
@@ -35,6 +34,7 @@ from raftgossip.runtime.grpc_client import ask_to_join
 from raftgossip.runtime.raft_host import RaftHost
 from raftgossip.runtime.service import JoinAnswer, JoinAsk, LeaderAnswer, LogView, ProposeAnswer
 from raftgossip.trust.callers import Caller
+from raftgossip.trust.identity import name_in_owner
 from raftgossip.trust.tokens import JoinToken
 from raftgossip.wire.ledger_codec import envelope_from_bytes
 
@@ -97,13 +97,13 @@ class Operations:
         view = standing.view()
         # This leader may not stand in the roster yet, and the newcomer must be able to answer it.
         peers = {entry.node_id: entry.address for entry in view.roster} | {standing.node_id: self._parts.ask.address}
-        names = {entry.node_id: entry.owner for entry in view.roster} | {standing.node_id: self._parts.ask.owner}
+        owners = {entry.node_id: entry.owner for entry in view.roster} | {standing.node_id: self._parts.ask.owner}
         return JoinAnswer(
             standing.cluster_id,
             tuple(sorted(peers.items())),
             standing.node_id,
             view.specification,
-            tuple(sorted((node_id, owner) for node_id, owner in names.items() if owner.startswith(SPIFFE))),
+            tuple(sorted((node_id, name) for node_id, owner in owners.items() if (name := name_in_owner(owner)))),
         )
 
     # --- members

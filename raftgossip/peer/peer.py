@@ -45,6 +45,7 @@ from raftgossip.runtime.model_store import ModelStore
 from raftgossip.runtime.service import JoinAnswer, JoinAsk
 from raftgossip.runtime.store import MemoryStore, SqliteStore, Storage
 from raftgossip.trust.credentials import LiveCredentials
+from raftgossip.trust.identity import name_in_owner, owner_of
 from raftgossip.update import ParameterSchema
 
 SERVER_GRACE_S = 0.3
@@ -158,11 +159,10 @@ class Peer:
             if not cluster_id:
                 cluster_id, how = await self._enter(parts, front)
             identity = replace(parts.identity, cluster_id=cluster_id)
-            ask = replace(parts.ask, join_token="")  # it is in, and founds or comes back without any
             parts.links.cluster_id = server.cluster_id = cluster_id
             restored = await asyncio.get_running_loop().run_in_executor(parts.disk, restore, parts.store)
             rng = random.Random(secrets.randbits(64))
-            self.node = front.node = Node(replace(parts, identity=identity, ask=ask), restored, rng)
+            self.node = front.node = Node(replace(parts, identity=identity), restored, rng)
             self._emit(ClusterEntered(identity.node_id, cluster_id, how))
             await self.node.run()
 
@@ -177,7 +177,7 @@ class Peer:
         credentials = keys.credentials
         if credentials is not None:
             credentials.current().require_valid(clock.wall_ms() / 1000)
-            identity = replace(identity, owner=credentials.current().identity.uri)
+            identity = replace(identity, owner=owner_of(credentials.current().identity.uri, identity.owner))
         disk = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="disk"))
         work = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="work"))
         use_one_thread()
@@ -198,7 +198,7 @@ class Peer:
         parts = Parts(
             config=config,
             identity=identity,
-            ask=_join_ask(config, identity, address, trainer.schema, credentials),
+            ask=_join_ask(config, identity, address, trainer.schema),
             store=store,
             disk=disk,
             work=work,
@@ -306,7 +306,6 @@ def _join_ask(
     identity: Identity,
     address: Address,
     schema: ParameterSchema,
-    credentials: LiveCredentials | None,
 ) -> JoinAsk:
     return JoinAsk(
         node_id=identity.node_id,
@@ -318,7 +317,7 @@ def _join_ask(
         cluster_id=identity.cluster_id,
         metadata=tuple(sorted(config.metadata.items())),
         join_token=config.join_token,
-        identity=identity.owner if credentials is not None else "",
+        identity=name_in_owner(identity.owner),
     )
 
 

@@ -7,9 +7,9 @@ from raftgossip.core.epoch.ledger import LedgerView
 from raftgossip.core.raft.message import Configuration
 from raftgossip.core.raft.status import FollowerStatus, RaftStatus
 from raftgossip.ids import NodeId
-from raftgossip.peer.names import SPIFFE
 from raftgossip.peer.round import Round
 from raftgossip.runtime.service import PeerRow, StatusView
+from raftgossip.trust.identity import name_in_owner
 
 
 def status_of(cluster_id: str, view: LedgerView, raft: RaftStatus, work: Round, uptime_ms: int) -> StatusView:
@@ -76,7 +76,7 @@ def _row(entry: RosterEntry, raft: RaftStatus, follower: FollowerStatus | None) 
         incarnation=entry.incarnation,
         metadata=entry.metadata,
         flow=follower.flow if follower is not None else "",
-        identity=entry.owner if entry.owner.startswith(SPIFFE) else "",
+        identity=name_in_owner(entry.owner),
     )
 
 

@@ -8,6 +8,7 @@ from raftgossip.errors import ConfigError, WireError
 from raftgossip.ids import Address, Incarnation, parse_node_id
 from raftgossip.runtime.service import JoinAnswer, JoinAsk, LogView, StatusView
 from raftgossip.trust.callers import Caller
+from raftgossip.trust.identity import owner_of
 from raftgossip.trust.policy import require_own_node
 from raftgossip.wire.ledger_codec import specification_to_proto
 from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
@@ -29,7 +30,8 @@ def join_ask_from_proto(request: pb.JoinRequest, caller: Caller) -> JoinAsk:
     identity, owner = "", request.owner
     if caller.identity is not None:
         require_own_node(caller, request.node_id, f"join as node {request.node_id}")
-        identity = owner = caller.identity.uri
+        identity = caller.identity.uri
+        owner = owner_of(identity, request.owner.rpartition("#")[2])
     try:
         return JoinAsk(
             node_id=parse_node_id(request.node_id),

@@ -32,7 +32,7 @@ class JoinAsk:
     join_token: str = ""
     """An organisation's permission to enter, as the newcomer shows it; empty: none."""
     identity: str = ""
-    """The SPIFFE name on the connection that the request came on; where there is one, it is the `owner`, too."""
+    """The SPIFFE name on the connection that the request came on; where there is one, it is a part of `owner`, too."""
     key_digest: bytes = b""
     """SHA-256 of that connection's public key."""
 

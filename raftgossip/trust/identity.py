@@ -94,6 +94,18 @@ class Identity:
         return f"{self.name}.{self.role}.{self.organisation}.{self.federation}"
 
 
+def owner_of(uri: str, token: str) -> str:
+    """To whom a node id belongs where there are certificates: the name in one, together with the state directory, whose
+    random token this is. The name alone is not enough: a second life of the node with another directory would have
+    forgotten for whom the first one voted."""
+    return f"{uri}#{token}"
+
+
+def name_in_owner(owner: str) -> str:
+    """The SPIFFE name in an owner; empty: it entered without a certificate."""
+    return owner.partition("#")[0] if owner.startswith("spiffe://") else ""
+
+
 def role_server_name(role: Role, federation: str) -> str:
     """What a dialler asks for that wants anybody of this role, e.g. any gateway; stands in each certificate too."""
     return f"{role}.{federation}"

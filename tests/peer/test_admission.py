@@ -145,11 +145,19 @@ def test_a_member_needs_no_token_and_an_old_one_does_not_shut_it_out(keys: KeyFo
         assert not enter(ask_of(keys, 4, token), view, keys).token_id
 
 
-@pytest.mark.parametrize("came", [added(4, ""), added(4, f"{CLINIC}/4")])
-def test_who_is_invited_or_was_in_needs_no_token(keys: KeyFolder, came: AddPeer) -> None:
-    was_in = replace(came, token_id="t", token_expires_s=900) if came.owner else came
-    gone = (RemovePeer(NodeId(4)),) if came.owner else ()
-    assert not enter(ask_of(keys, 4), view_of(IN, was_in, *gone), keys).token_id
+def test_who_is_invited_needs_no_token_and_who_left_needs_another(keys: KeyFolder) -> None:
+    assert not enter(ask_of(keys, 4), view_of(IN, added(4, "")), keys).token_id
+    was_in = replace(added(4, f"{CLINIC}/4"), token_id="t", token_expires_s=900)
+    with pytest.raises(PermissionDenied, match="rule join-token"):
+        enter(ask_of(keys, 4), view_of(IN, was_in, RemovePeer(NodeId(4))), keys)
+
+
+def test_a_name_comes_back_only_with_the_state_directory_that_it_had(keys: KeyFolder) -> None:
+    first, twin = f"{CLINIC}/4#first", f"{CLINIC}/4#twin"
+    view = view_of(IN, replace(added(4, first), token_id="t", token_expires_s=900))
+    check_newcomer(replace(ask(4, first), identity=f"{CLINIC}/4"), view, "c1")
+    with pytest.raises(AlreadyExists, match="--data-dir that it had before"):
+        check_newcomer(replace(ask(4, twin), identity=f"{CLINIC}/4"), view, "c1")
 
 
 def test_nobody_enters_before_the_founder_but_itself(keys: KeyFolder) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -21,70 +20,14 @@ from raftgossip.errors import (
     Unauthenticated,
 )
 from raftgossip.ids import Address, NodeId
-from raftgossip.peer.discovery import CachedDiscovery, Discovery
-from raftgossip.peer.founding import PATIENCE_MS, SILENT_ROUNDS, FoundingRules, Intent, enter_cluster
-from raftgossip.runtime.service import Hints, JoinAnswer, JoinAsk
+from raftgossip.peer.discovery import CachedDiscovery
+from raftgossip.peer.founding import PATIENCE_MS, SILENT_ROUNDS, FoundingRules
+from raftgossip.runtime.service import Hints, JoinAnswer
 from raftgossip.runtime.store import MemoryStore
-from tests.support.founding_world import ListedPeers, LyingGateway, World, address_of, ask_of
+from tests.support.founding_world import ListedPeers, Search, address_of, hints, peers, together
 
 IN = JoinAnswer("c1", (), None, None)
 NOBODY_YET = NotFound("no cluster yet")
-
-
-class Search:
-    """One node that looks for a cluster; `answers`: of the peers by id, in turn, the last one for ever.
-
-    It ends with TimeoutError when it has waited for `patience_ms` of its own time.
-    """
-
-    def __init__(self, me: int = 4, rules: FoundingRules | None = None, patience_ms: int = 60_000) -> None:
-        self.me = me
-        self.rules = rules or FoundingRules()
-        self.answers: dict[int, list[JoinAnswer | Exception]] = {}
-        self.asked: list[Address] = []
-        self.told: list[str] = []
-        self.pauses: list[int] = []
-        self.declared: list[bool] = []
-        self.intent = Intent()
-        self._patience_ms = patience_ms
-
-    async def _join(self, address: Address, ask: JoinAsk, timeout_ms: int) -> JoinAnswer:
-        self.asked.append(address)
-        self.declared.append(self.intent.is_declared)
-        answers = self.answers.get(address.port - 7000, [TransportError("nobody is there")])
-        answer = answers.pop(0) if len(answers) > 1 else answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    async def _pause(self, milliseconds: int) -> None:
-        assert milliseconds > 0
-        self.pauses.append(milliseconds)
-        if sum(self.pauses) > self._patience_ms:
-            raise TimeoutError
-
-    def run(self, *discoveries: Discovery) -> JoinAnswer | None:
-        return asyncio.run(
-            enter_cluster(
-                ask_of(self.me), discoveries, self.rules, self._join, self._pause, self.told.append, self.intent
-            )
-        )
-
-    def waits(self, *discoveries: Discovery) -> bool:
-        """Whether it neither founds nor joins."""
-        try:
-            self.run(*discoveries)
-        except TimeoutError:
-            return True
-        return False
-
-
-def peers(*node_ids: int) -> tuple[tuple[NodeId, Address], ...]:
-    return tuple((NodeId(node_id), address_of(node_id)) for node_id in node_ids)
-
-
-def hints(*node_ids: int, bootstrap: bool = False, cluster_id: str = "", wait_ms: int = 0) -> ListedPeers:
-    return ListedPeers(Hints(bootstrap, peers(*node_ids), cluster_id, wait_ms))
 
 
 # --- joining
@@ -217,34 +160,6 @@ def test_an_address_that_a_gateway_knows_by_id_is_asked_once_and_counts() -> Non
     assert search.asked == [address_of(2)]
 
 
-# --- with certificates: what the gateway says alone founds nothing
-
-
-def test_with_certificates_a_name_by_the_gateway_founds_nothing_and_what_to_do_is_said() -> None:
-    search = Search(rules=FoundingRules(needs_proof=True))
-
-    assert search.waits(hints(bootstrap=True))
-    assert any("--found" in text and "--expect N" in text for text in search.told)
-    assert not search.intent.is_declared
-
-
-def test_with_certificates_invented_candidates_count_nothing() -> None:
-    search = Search(1, FoundingRules(expect=3, needs_proof=True))
-    search.answers = {2: [NOBODY_YET]}
-
-    assert search.waits(hints(2, 9))
-
-
-def test_with_certificates_candidates_that_answered_let_the_smallest_found() -> None:
-    rules = FoundingRules(expect=3, needs_proof=True)
-    smallest, other = Search(1, rules), Search(2, rules)
-    smallest.answers = {2: [NOBODY_YET], 9: [NOBODY_YET]}
-    other.answers = {1: [Busy("about to found"), IN], 9: [NOBODY_YET]}
-
-    assert smallest.run(hints(2, 9)) is None
-    assert other.run(hints(1, 9)) == IN
-
-
 # --- a gateway that has just started
 
 
@@ -298,22 +213,6 @@ def test_a_node_that_is_no_longer_named_withdraws() -> None:
 
     assert search.waits(ListedPeers(named, named, other))
     assert search.declared[:2] == [True, False]
-
-
-def together(seed: int, num_nodes: int, num_gateways: int, to_all: bool, rules: FoundingRules) -> World:
-    """All nodes start at once, and each knows the gateways in an order of its own."""
-    world = World(seed, lag=1 + seed % 9)
-
-    async def main() -> None:
-        gateways = [LyingGateway(world, to_all) for _ in range(num_gateways)]
-        node_ids = world.rng.sample(range(1, 50), num_nodes)
-        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
-            for node_id in node_ids:
-                order: Sequence[LyingGateway] = world.rng.sample(gateways, num_gateways)
-                group.create_task(world.live(node_id, order, rules))
-
-    asyncio.run(main())
-    return world
 
 
 @pytest.mark.parametrize(

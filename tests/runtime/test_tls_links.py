@@ -224,8 +224,8 @@ def test_a_newcomer_joins_through_any_peer_as_who_it_is(folder: KeyFolder) -> No
         asyncio.run(ask_to_join(served.address, ASK, 5_000, peer_of(folder, 1)))
 
     (ask,) = served.peer.asks
-    assert (ask.node_id, ask.owner, ask.join_token) == (1, peer_identity(1).uri, "t")
-    assert ask.identity == ask.owner and len(ask.key_digest) == 32
+    assert (ask.node_id, ask.owner, ask.join_token) == (1, f"{peer_identity(1).uri}#o", "t")
+    assert ask.identity == peer_identity(1).uri and len(ask.key_digest) == 32
 
 
 def test_a_newcomer_does_not_join_with_another_nodes_certificate(folder: KeyFolder) -> None:

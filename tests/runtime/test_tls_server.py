@@ -236,7 +236,7 @@ def test_a_newcomer_is_who_its_connection_says_whatever_it_claims(served: Served
         assert ended(channel, "Join", join(**claims))[0] is grpc.StatusCode.OK
 
     (ask,) = served.peer.asks
-    assert (ask.owner, ask.identity, ask.join_token) == (ONE.uri, ONE.uri, "v1.token")
+    assert (ask.owner, ask.identity, ask.join_token) == (f"{ONE.uri}#o", ONE.uri, "v1.token")
     assert len(ask.key_digest) == 32
 
 

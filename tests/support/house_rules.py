@@ -26,7 +26,7 @@ FOLDER_CEILINGS = {
     "raftgossip/core/gossip": 900,
     "raftgossip/core/epoch": 1_500,
     "raftgossip/topology": 700,
-    "raftgossip/trust": 2_200,
+    "raftgossip/trust": 2_250,
     "raftgossip/wire": 1_400,
     "raftgossip/runtime": 5_750,
     "raftgossip/learning": 4_000,

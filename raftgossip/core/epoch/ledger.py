@@ -266,7 +266,7 @@ class Ledger:
             is_full = len(self._unforgettable(command.token_expires_s)) >= MAX_USED_TOKENS
             return f"{MAX_USED_TOKENS} join tokens were used in the last minutes: retry later" if is_full else ""
         requires_token = self._specification is not None and self._specification.requires_token
-        if not requires_token or needs_no_token(command.node_id, command.owner, self._roster, self._departed):
+        if not requires_token or needs_no_token(command.node_id, command.owner, self._roster):
             return ""
         return f"this run requires a join token, and node {command.node_id} shows none"
 
@@ -398,14 +398,12 @@ class Ledger:
         return ""
 
 
-def needs_no_token(
-    node_id: NodeId, owner: str, roster: Mapping[NodeId, RosterEntry], departed: Mapping[NodeId, str]
-) -> bool:
-    """Whether a node may enter without a join token where the run requires one: the founder, who comes back, and for
-    whom an operator keeps a place, which is an invitation. Without an owner it is the operator who keeps one."""
+def needs_no_token(node_id: NodeId, owner: str, roster: Mapping[NodeId, RosterEntry]) -> bool:
+    """Whether a node may enter without a join token where the run requires one: the founder, and for whom an operator
+    keeps a place, which is an invitation. Without an owner it is the operator who keeps one. Who left needs another."""
     if owner == UNCLAIMED or all(entry.owner == UNCLAIMED for entry in roster.values()):
         return True
-    return node_id in roster or departed.get(node_id) == owner
+    return node_id in roster
 
 
 def closing_reports(opened: OpenEpochState) -> tuple[ReportEpoch, ...]:
