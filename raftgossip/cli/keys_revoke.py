@@ -74,6 +74,8 @@ def revoke(
                 "Next, tell those that run: repeat this with --publish HOST:PORT of any peer and of each gateway, or "
                 "copy the list into revoked/ of their key folders."
             )
+        if role is Role.PEER:
+            say(f"It may still count as a voter: take it out with `raftgossip members remove {name} --node HOST:PORT`.")
     if silent:
         raise ClusterUnreachable(
             f"not told: {', '.join(silent)}; what is revoked stays so: repeat this with --publish for them"
