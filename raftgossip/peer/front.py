@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from raftgossip.core.epoch.command import EpochRecord
 from raftgossip.core.raft.message import Message
-from raftgossip.errors import Busy, NotFound
+from raftgossip.errors import Busy, NotFound, NotLeader
 from raftgossip.ids import Address, NodeId
 from raftgossip.peer.founding import Intent
 from raftgossip.peer.models import Models
@@ -27,6 +27,8 @@ class Front:
         """`credentials`: this node's own; None: it runs in the open."""
         self.node: Node | None = None
         self.names = Names()
+        self.is_back = False
+        """This node belongs to a cluster already, and is about to go on there: nobody may found another one meanwhile."""
         self.intent = Intent()
         """What newcomers hear before the cluster is known."""
         self._credentials = credentials
@@ -68,7 +70,10 @@ class Front:
 
         Raises:
             Busy: this node has no cluster, but may be about to found one.
+            NotLeader: it has one, and is only starting.
         """
+        if self.node is None and self.is_back:
+            raise NotLeader(None)
         if self.node is None and self.intent.is_declared:
             raise Busy(f"node {self._node_id} may be about to found a cluster; ask again")
         return await self._entered().operations.join(ask)

@@ -185,6 +185,7 @@ class Peer:
         model_store = ModelStore(config.data_dir / "models") if config.data_dir is not None else None
         models = Models(trainer.schema, model_store, config.keep_models)
         front = Front(identity.node_id, models, credentials)
+        front.is_back = bool(identity.cluster_id)
         links = PeerLinks(identity.node_id, credentials, front.server_name_of)
         hub = ExchangeHub(links.address_of, credentials, front.server_name_of)
         stack.push_async_callback(asyncio.to_thread, hub.close)

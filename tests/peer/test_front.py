@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from raftgossip.errors import Busy, NotFound, PermissionDenied
+from raftgossip.errors import Busy, NotFound, NotLeader, PermissionDenied
 from raftgossip.ids import Address, Incarnation, NodeId
 from raftgossip.peer.front import Front
 from raftgossip.runtime.service import JoinAsk
@@ -39,3 +39,10 @@ def test_before_the_cluster_is_known_everybody_is_a_stranger(tmp_path: Path) -> 
 
 def test_in_the_open_tls_need_not_find_anybody() -> None:
     assert Front(NodeId(1), NO_MODELS).server_name_of(NodeId(2)) == ""
+
+
+def test_a_member_that_is_only_starting_says_that_there_is_a_cluster() -> None:
+    front = Front(NodeId(1), NO_MODELS)
+    front.is_back = True
+    with pytest.raises(NotLeader):
+        asyncio.run(front.join(JoinAsk(NodeId(2), Address("h", 1), Incarnation("a"), "o", b"", "T", "", ())))
