@@ -7,6 +7,7 @@ for its own node alone, and a node that registered with a certificate is answere
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -17,9 +18,9 @@ from gateway.grpc_health_service import HealthService, health_handlers
 from gateway.grpc_watch import Watch
 from gateway.log_lines import Event
 from gateway.long_reads import FREE_NODES, LongReads
-from gateway.node_messages import as_many_as_fit, node_to_proto
+from gateway.node_messages import BYTES_AROUND_A_NODE, MAX_LIST_BYTES, as_many_as_fit, node_to_proto
 from gateway.registry import Registry
-from gateway.registry_values import Changes, Moment, NodeRecord
+from gateway.registry_values import Change, Moment, NodeRecord
 from gateway.request_checks import (
     asker_from_proto,
     cluster_id_from_proto,
@@ -42,8 +43,10 @@ SERVICE = "GatewayService"
 MAX_NODES_IN_REGISTRATION = 64
 """A newcomer gets at most so many peers to start from, so that registering costs the same with 10,000 nodes as with
 50; `GetNodes` lists them all."""
-PAGE = 1_000
-"""Nodes that are read from the registry at once."""
+PAGE = 500
+"""Nodes that are read from the registry at once, while everybody else waits."""
+STEP_ASIDE_S = 0.001
+"""Who reads more than a page lets others go first after each."""
 
 logger = logging.getLogger(__name__)
 
@@ -122,22 +125,30 @@ class GatewayService:
         )
 
     def get_nodes(self, request: pb.GetNodesRequest, caller: Caller) -> pb.GetNodesResponse:
-        """List the active nodes but the asker: all, a page of them, or only what has changed."""
+        """List the active nodes but the asker: all, a page of them, or only what has changed.
+
+        Raises:
+            Busy: the caller reads as much as that too often.
+            WireError: a number cannot be.
+        """
         asker = asker_from_proto(request.requesting_node_id)
         limit = count_from_proto("limit", request.limit)
         after = count_from_proto("after_node_id", request.after_node_id)
         since, known_id = position_from_proto(request.since_version, request.registry_id)
         with self._shared.operation() as (registry, now):
-            if not 0 < limit <= FREE_NODES or (since and registry.version - since > FREE_NODES):
-                self._long_reads.admit(caller, registry.stats(now).total_nodes)
-            changes = registry.changes(since, known_id) if since and not after else None
+            can_resume = after == 0 and registry.changes(since, known_id, 1) is not None
+            total_nodes = registry.stats(now).total_nodes
             response = pb.GetNodesResponse(
-                registry_version=registry.version,
+                is_delta=can_resume,
+                registry_version=since if can_resume else registry.version,
                 registry_id=registry.registry_id,
-                total_nodes=registry.stats(now).total_nodes,
+                total_nodes=total_nodes,
             )
-        if changes is not None:
-            _add_changes(response, changes, asker, limit)
+            num_there = registry.log.num_since(registry.log.step_of(since)) if can_resume else total_nodes
+        if (num_read := min(limit or num_there, num_there)) > FREE_NODES:
+            self._long_reads.admit(caller, num_read)
+        if can_resume:
+            self._add_changes(response, asker, limit)
         else:
             self._add_page(response, asker, after, limit)
         return response
@@ -145,20 +156,62 @@ class GatewayService:
     def _add_page(self, response: pb.GetNodesResponse, asker: int, after: int, limit: int) -> None:
         """Add at most `limit` nodes (0: as many as fit) behind an id. Changes in between are told the next time, since
         the version is the one before."""
-        left = limit or self._administration.settings().max_nodes
-        records: list[NodeRecord] = []
+        most = limit or self._administration.settings().max_nodes
+        nodes = as_many_as_fit(self._listed(asker, after, most))
+        response.nodes.extend(nodes)
+        if nodes:
+            last = nodes[-1].node_id
+            with self._shared.operation() as (registry, now):
+                response.next_after_node_id = last if registry.page(now, asker, last, 1).records else 0
+
+    def _listed(self, asker: int, after: int, limit: int) -> Iterator[NodeRecord]:
+        """The first `limit` nodes behind an id, read as they are asked for."""
+        left = limit
         while left > 0:
             with self._shared.operation() as (registry, now):
                 page = registry.page(now, asker, after, min(left, PAGE))
-            records += page.records
+            yield from page.records
             left -= len(page.records)
             after = page.next_after
             if not after:
                 break
-        nodes = as_many_as_fit(records)
-        response.nodes.extend(nodes)
-        was_cut = len(nodes) < len(records) or after != 0
-        response.next_after_node_id = nodes[-1].node_id if was_cut and nodes else 0
+            self._shared.pause(STEP_ASIDE_S)
+
+    def _add_changes(self, response: pb.GetNodesResponse, asker: int, limit: int) -> None:
+        """Add what changed since the answer's version, the oldest first: at most `limit` nodes (0: as many as fit).
+        What does not fit is told when the caller asks again, from the version of the last change that did."""
+        found: dict[NodeId, pb.NodeInfo | None] = {}
+        num_bytes = 0
+        for change, version in self._changed(response.registry_version, response.registry_id, limit or PAGE):
+            is_shown = change is not None and change.node_id != asker
+            if change is not None and is_shown:
+                found.pop(change.node_id, None)  # it has changed again since its page was read
+                node = None if change.record is None else node_to_proto(change.record)
+                num_bytes += BYTES_AROUND_A_NODE if node is None else node.ByteSize() + BYTES_AROUND_A_NODE
+                if num_bytes > MAX_LIST_BYTES:
+                    break
+                found[change.node_id] = node
+            response.registry_version = version
+            if len(found) == limit and is_shown:
+                break
+        response.nodes.extend(node for node in found.values() if node is not None)
+        response.removed.extend(node_id for node_id, node in found.items() if node is None)
+
+    def _changed(self, version: int, registry_id: str, limit: int) -> Iterator[tuple[Change | None, int]]:
+        """The changes since a version, each with the version after it, read `limit` at a time as they are asked for;
+        after those that were read at once, None and the version after them. Ends early if they cannot be told on."""
+        size = min(limit, PAGE)
+        while True:
+            with self._shared.operation() as (registry, _):
+                changes = registry.changes(version, registry_id, size)
+            if changes is None:
+                return
+            yield from ((change, change.version) for change in changes.events)
+            yield None, changes.version
+            if len(changes.events) + (changes.leader is not None) < size:
+                return
+            version = changes.version
+            self._shared.pause(STEP_ASIDE_S)
 
     def get_leader(self, _request: pb.GetLeaderRequest, _caller: Caller) -> pb.GetLeaderResponse:
         """Tell who was last reported to lead."""
@@ -246,8 +299,14 @@ class GatewayService:
         """Change settings that can change while the gateway runs, and tell them all."""
         return pb.ConfigureResponse(settings=self._administration.change_settings(dict(request.settings), caller))
 
-    def sync_registry(self, request: pb.SyncRegistryRequest, _caller: Caller) -> pb.SyncRegistryResponse:
-        """Tell another gateway what has changed."""
+    def sync_registry(self, request: pb.SyncRegistryRequest, caller: Caller) -> pb.SyncRegistryResponse:
+        """Tell another gateway what has changed.
+
+        Who asks counts as a gateway, for which the naming of a bootstrap may have to wait, only with a gateway's
+        certificate, or where there are to be others: anybody can ask in the open.
+        """
+        if caller.identity is None and not self._administration.settings().gateways:
+            request.gateway_id = ""
         return self._administration.sync(request)
 
     def publish_revocations(
@@ -276,19 +335,3 @@ def _require_own_record(registry: Registry, node_id: NodeId, caller: Caller) -> 
             f"rule own-registration: node {node_id} is registered by {record.registration.identity}; "
             f"{caller.identity.uri} called"
         )
-
-
-def _add_changes(response: pb.GetNodesResponse, changes: Changes, asker: int, limit: int) -> None:
-    """Add what changed, the oldest first. What does not fit is told when the caller asks again, from the version of the
-    last change that did."""
-    response.is_delta = True
-    events = changes.events[: limit or len(changes.events)]
-    there = [event.record for event in events if event.record is not None]
-    nodes = as_many_as_fit(there)
-    if len(nodes) < len(there):
-        first_left = there[len(nodes)]
-        events = events[: next(index for index, event in enumerate(events) if event.record is first_left)]
-    if len(events) < len(changes.events) and events:
-        response.registry_version = events[-1].version
-    response.nodes.extend(node for node in nodes if node.node_id != asker)
-    response.removed.extend(event.node_id for event in events if event.record is None and event.node_id != asker)

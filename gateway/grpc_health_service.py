@@ -18,6 +18,8 @@ SERVICES = ("", "GatewayService", "grpc.health.v1.Health")
 """What may be asked about; the empty name stands for the whole program."""
 MAX_HEALTH_WATCHERS = 8
 """Each takes a thread."""
+MAX_OF_IDENTITY = 2
+"""Of these; without certificates a caller is only an address, behind which all of them may be."""
 RECHECK_S = 5.0
 """Whoever watches is judged again so often."""
 METHODS = "/grpc.health.v1.Health/"
@@ -29,7 +31,8 @@ class HealthService:
     def __init__(self) -> None:
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self._num_watchers = 0
+        self._watchers: list[str] = []
+        """The principals of those who watch."""
 
     def stop(self) -> None:
         """Tell from now on that the gateway does not serve; watchers hear it at once, and are let go."""
@@ -48,7 +51,7 @@ class HealthService:
     def watch(
         self,
         request: health_pb2.HealthCheckRequest,
-        _caller: Caller,
+        caller: Caller,
         context: grpc.ServicerContext,
         recheck: Recheck,
     ) -> Iterator[health_pb2.HealthCheckResponse]:
@@ -56,14 +59,11 @@ class HealthService:
         error here.
 
         Raises:
-            Busy: too many watch.
+            Busy: too many watch, or the caller does so too often.
             Unauthenticated: the watcher's certificate does not count any more.
             PermissionDenied: its rights were taken.
         """
-        with self._lock:
-            if self._num_watchers >= MAX_HEALTH_WATCHERS:
-                raise Busy(f"{MAX_HEALTH_WATCHERS} callers watch the health already; ask with Check instead", 10_000)
-            self._num_watchers += 1
+        self._enter(caller)
         try:
             if request.service not in SERVICES:
                 unknown = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
@@ -75,7 +75,18 @@ class HealthService:
             yield health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.NOT_SERVING)
         finally:
             with self._lock:
-                self._num_watchers -= 1
+                self._watchers.remove(caller.principal)
+
+    def _enter(self, caller: Caller) -> None:
+        principal = caller.principal
+        with self._lock:
+            if len(self._watchers) >= MAX_HEALTH_WATCHERS:
+                raise Busy(f"{MAX_HEALTH_WATCHERS} callers watch the health already; ask with Check instead", 10_000)
+            if caller.identity is not None and self._watchers.count(principal) >= MAX_OF_IDENTITY:
+                raise Busy(
+                    f"{principal} watches the health {MAX_OF_IDENTITY} times already; ask with Check instead", 10_000
+                )
+            self._watchers.append(principal)
 
     def _status(self) -> health_pb2.HealthCheckResponse.ServingStatus:
         answer = health_pb2.HealthCheckResponse

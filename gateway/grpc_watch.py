@@ -14,8 +14,8 @@ import grpc
 
 from gateway.clock import monotonic_seconds
 from gateway.grpc_calls import Recheck
-from gateway.long_reads import LongReads
-from gateway.node_feed import FeedEvent
+from gateway.long_reads import FREE_NODES, LongReads
+from gateway.node_feed import FeedEvent, NodeFeed
 from gateway.registry_values import NodeRecord
 from gateway.request_checks import position_from_proto
 from gateway.shared_registry import SharedRegistry
@@ -72,29 +72,28 @@ class Watch:
             TransportError: the gateway stops.
         """
         version, registry_id = position_from_proto(request.since_version, request.registry_id)
-        registry_id = registry_id if version else ""  # as the contract has it, 0 begins with a reset
+        feed = NodeFeed(version, registry_id)
         with self._long_reads.stream(caller):
-            if not registry_id:
-                self._long_reads.admit(caller, self._shared.num_nodes())
-            yield from self._follow(version, registry_id, context, recheck)
+            backlog = self._shared.backlog(feed)
+            if backlog > FREE_NODES:
+                self._long_reads.admit(caller, backlog)
+            yield from self._follow(feed, context, recheck)
 
-    def _follow(
-        self, version: int, registry_id: str, context: grpc.ServicerContext, recheck: Recheck
-    ) -> Iterator[pb.NodeEvent]:
+    def _follow(self, feed: NodeFeed, context: grpc.ServicerContext, recheck: Recheck) -> Iterator[pb.NodeEvent]:
         self._enter(context)
         try:
             judged_s = monotonic_seconds()
             while context.is_active():
-                events, version, registry_id = self._shared.events_since(version, registry_id)
-                for event in events:
+                for event in self._shared.next_events(feed):
                     now_s = self._sending[context] = monotonic_seconds()
                     if now_s - judged_s >= RECHECK_S:
                         recheck()
                         judged_s = now_s
-                    yield self._event_to_proto(event, registry_id)
+                    yield self._event_to_proto(event, feed.registry_id)
                 self._sending[context] = NOTHING_SENT
-                self._shared.wait_for_change(version, RECHECK_S, context.is_active)
-                self._shared.pause(GATHER_S)
+                if not feed.is_behind:
+                    self._shared.wait_for_change(feed.version, RECHECK_S, context.is_active)
+                    self._shared.pause(GATHER_S)
                 if self._shared.is_stopping:
                     raise TransportError("the gateway stops; watch another one, or this one when it is back")
                 if monotonic_seconds() - judged_s >= RECHECK_S:

@@ -8,6 +8,11 @@ from dataclasses import dataclass, field
 from raftgossip.errors import CommandRefused
 from raftgossip.ids import NodeId
 
+MAX_TERM = 2**53
+"""No cluster gets there; a report of a later term would keep out all that are true."""
+MAX_TERM_JUMP = 1_000_000
+"""A report may be so many terms later than the one that is known: that many elections take weeks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -26,7 +31,7 @@ class Leadership:
     """The reports of this gateway and of the others, and the one that counts.
 
     It is the one of the latest term, then of the smallest gateway id, of those whose node is on the list. When that
-    node goes, so does its report, and its term is no bound any more.
+    node goes, so does its report, and its term is no bound any more; so it is with a report that is not repeated.
     """
 
     gateway_id: str
@@ -38,14 +43,32 @@ class Leadership:
         """A registered node was reported to lead; to be settled then. A client without terms is believed, as ever.
 
         Raises:
-            CommandRefused: a later term is known.
+            CommandRefused: a later term is known, or an earlier one from which it takes weeks to this one.
         """
-        if self.current is not None and 0 < term < self.current.term:
+        known = 0 if self.current is None else self.current.term
+        if self.current is not None and 0 < term < known:
             raise CommandRefused(
                 f"node {node_id} led in term {term}, but node {self.current.node_id} was reported to lead in term "
-                f"{self.current.term}; ask the cluster who leads now"
+                f"{known}; ask the cluster who leads now"
+            )
+        latest = min(MAX_TERM, known + MAX_TERM_JUMP) if known else MAX_TERM
+        if term > latest:
+            raise CommandRefused(
+                f"node {node_id} is reported to lead in term {term}; nothing beyond term {latest} is believed now"
             )
         self.own = Report(node_id, term, self.gateway_id, now_ms)
+
+    def lapse(self, limit_ms: int) -> bool:
+        """Give up the own report if it was last made at or before `limit_ms`; True: it was, and this is to be settled
+        anew. Clients without terms report once, and bind nobody: theirs stays."""
+        if self.own is None or self.own.term == 0 or self.own.reported_ms > limit_ms:
+            return False
+        self.own = None
+        return True
+
+    def due_ms(self, lapse_after_ms: int) -> list[int]:
+        """When time must pass for something here."""
+        return [self.own.reported_ms + lapse_after_ms] if self.own is not None and self.own.term else []
 
     def note_gone(self, node_id: NodeId) -> bool:
         """A node has left the list; True: this is to be settled anew."""

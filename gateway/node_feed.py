@@ -1,20 +1,22 @@
-"""The list of nodes in the order of its changes, for those who follow it: what a newcomer is told, and what comes next.
+"""A follower's place in the list: what it is told next, a page at a time, from everybody who is there to what changes.
 
 Every change has a version of its own. Told in that order, each event says by its version that everything up to it was
-told, so a follower resumes wherever its stream broke, also in the middle of the first listing.
+told, so a follower resumes wherever its stream broke, also in the middle of the first listing. The listing is in the
+order of the last changes, too: what changes meanwhile comes behind it.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from dataclasses import dataclass, field
 
+from gateway.change_log import version_of
 from gateway.registry import Registry
-from gateway.registry_values import MAX_VERSION, SUSPECTED, LeaderChange, Moment, NodeRecord
+from gateway.registry_values import SUSPECTED, NodeRecord
+from gateway.shown_nodes import LEADER, News
 from raftgossip.ids import NodeId
 
-PAGE = 1_000
+PAGE = 500
+"""Changes that are read from the registry at once, while everybody else waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,103 +36,75 @@ class FeedEvent:
 
 @dataclass(slots=True)
 class NodeFeed:
-    """Which node came when and changed when; kept beside a registry by calling `follow` after every operation on it.
+    """How far one follower was told; `read` it again and again.
 
-    Invariant: the nodes are ordered by when they changed last.
+    Invariant: what is not told yet is behind `_step`.
     """
 
-    version: int = 0
-    """What it has seen of the registry."""
-    _changed: OrderedDict[NodeId, int] = field(default_factory=OrderedDict, init=False)
-    _came: dict[NodeId, int] = field(default_factory=dict, init=False)
-    _leader: LeaderChange | None = field(default=None, init=False)
+    version: int
+    """Before the first page, where the follower says it left off; then the version of the last page."""
+    registry_id: str
+    """Which registry counts it. Of another one than is read, or with a version from which it cannot be told on: the
+    follower hears a reset, then everybody."""
+    is_behind: bool = field(default=True, init=False)
+    """There is more than was read."""
+    _step: int | None = field(default=None, init=False)
+    """In the log; None: it has not been looked up."""
+    _known_step: int = field(default=0, init=False)
+    """The follower knows all who came up to here; 0: nobody."""
+    _begun_step: int = field(default=0, init=False)
+    """Where the reset was made."""
+    _told: set[NodeId] = field(default_factory=set, init=False)
+    """Who was told of since `_known_step`, while there are pages to come."""
 
-    def follow(self, registry: Registry, now: Moment) -> bool:
-        """Take up what has changed; False: nothing has."""
-        if registry.version == self.version:
-            return False
-        changes = registry.changes(self.version, registry.registry_id)
-        if changes is None:
-            self._begin(registry, now)
-            return True
-        for event in changes.events:
-            self._changed.pop(event.node_id, None)
-            if event.record is None:
-                self._came.pop(event.node_id, None)
-                continue
-            self._came.setdefault(event.node_id, event.version)
-            self._changed[event.node_id] = event.version
-        if changes.leader is not None:
-            self._leader = changes.leader
-        self.version = registry.version
-        return True
+    def backlog(self, registry: Registry) -> int:
+        """So many changes are to be told, about."""
+        step = self._find(registry)
+        return len(registry.log) if step is None else registry.log.num_since(step)
 
-    def begin(self, registry: Registry) -> list[FeedEvent]:
-        """What to tell a follower who has seen nothing, or what cannot be told on from: a reset, then everybody."""
-        events = self._everybody(registry)
-        return [FeedEvent("reset", 0 if events else self.version), *events]
+    def read(self, registry: Registry, limit: int = PAGE) -> list[FeedEvent]:
+        """What comes next; of what has changed at most `limit` changes."""
+        step = self._find(registry)
+        news = None if step is None else registry.news(step, self._begun_step, limit)
+        is_reset = step is None or news is None
+        if news is None:
+            news = self._begin(registry, limit)
+        events = [event for each in news if (event := self._event(each)) is not None]
+        self.is_behind = len(news) == limit
+        self._step = news[-1].step if self.is_behind else registry.log.step
+        self.version = version_of(self._step)
+        if not self.is_behind:
+            self._known_step = self._step
+            self._told.clear()
+        return [FeedEvent("reset", 0 if events else self.version), *events] if is_reset else events
 
-    def since(self, version: int, registry_id: str, registry: Registry) -> list[FeedEvent] | None:
-        """What to tell a follower who has seen all up to `version` of a registry; None: he must begin again."""
-        if registry_id == registry.registry_id and version in (0, registry.version):
-            return [] if version == registry.version else self._everybody(registry)
-        changes = registry.changes(version, registry_id)
-        if changes is None:
-            return None
-        events: list[FeedEvent] = []
-        for change in changes.events:
-            if change.record is None:
-                events.append(FeedEvent("left", change.version, change.node_id))
-                continue
-            came = _steps(version, self._came.get(change.node_id, version))
-            is_new = 0 < came <= _steps(version, change.version)
-            events.append(_event(change.version, change.record, "joined" if is_new else "updated"))
-        if changes.leader is not None:
-            events.append(_leader_event(changes.leader))
-        return sorted(events, key=lambda event: _steps(version, event.version))
+    def _find(self, registry: Registry) -> int | None:
+        """Its place in the log; None: there is none."""
+        if self._step is None and self.version > 0 and self.registry_id == registry.registry_id:
+            step = registry.log.step_of(self.version)
+            self._step, self._known_step = (step, step) if step > 0 else (None, 0)
+        return self._step
 
-    def _everybody(self, registry: Registry) -> list[FeedEvent]:
-        events: list[FeedEvent] = []
-        for node_id, version in self._changed.items():
-            record = registry.record(node_id)
-            if record is not None:
-                events.append(_event(version, record, "joined"))
-        if self._leader is not None and self._leader.record is not None:
-            current = registry.record(self._leader.record.node_id)
-            events.append(_leader_event(LeaderChange(self._leader.version, current, self._leader.term)))
-        events.sort(key=lambda event: _steps(event.version, self.version), reverse=True)
-        # Those that were read at once share a version: who has heard only some of them must begin again.
-        for position, (event, later) in enumerate(pairwise(list(events))):
-            if event.version == later.version:
-                events[position] = replace(event, version=0)
-        return events
+    def _begin(self, registry: Registry, limit: int) -> list[News]:
+        self.registry_id = registry.registry_id
+        self._known_step, self._begun_step = 0, registry.log.step
+        self._told.clear()
+        news = registry.news(0, self._begun_step, limit)
+        assert news is not None
+        return news
 
-    def _begin(self, registry: Registry, now: Moment) -> None:
-        """Read the registry anew, as after a start."""
-        self._changed.clear()
-        self._came.clear()
-        after, version = 0, registry.version
-        while True:
-            page = registry.page(now, 0, after, PAGE)
-            for record in page.records:
-                self._changed[record.node_id] = self._came[record.node_id] = version
-            after = page.next_after
-            if not after:
-                break
-        hint = registry.leader(now)
-        self._leader = None if hint is None else LeaderChange(version, hint.record, hint.term)
-        self.version = version
-
-
-def _event(version: int, record: NodeRecord, kind: str) -> FeedEvent:
-    return FeedEvent("suspected" if record.status == SUSPECTED else kind, version, record.node_id, record)
-
-
-def _leader_event(change: LeaderChange) -> FeedEvent:
-    node_id = None if change.record is None else change.record.node_id
-    return FeedEvent("leader", change.version, node_id, change.record, change.term)
-
-
-def _steps(earlier: int, later: int) -> int:
-    """How many changes lie between two versions of one registry, which start again at 1."""
-    return (later - earlier) % MAX_VERSION
+    def _event(self, news: News) -> FeedEvent | None:
+        """What to tell; None: the follower never heard of what is gone."""
+        version, record = version_of(news.step), news.record
+        if news.key == LEADER:
+            is_nothing = record is None and news.step <= self._begun_step
+            node_id = None if record is None else record.node_id
+            return None if is_nothing else FeedEvent("leader", version, node_id, record, news.term)
+        was_told = news.key in self._told
+        if record is None:
+            self._told.discard(news.key)
+            return FeedEvent("left", version, news.key) if was_told or self._known_step else None
+        self._told.add(news.key)
+        is_new = news.came > self._known_step and not was_told
+        kind = "suspected" if record.status == SUSPECTED else "joined" if is_new else "updated"
+        return FeedEvent(kind, version, news.key, record)

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
-from gateway.leadership import Report
+from gateway.leadership import MAX_TERM, Report
 from gateway.registry_values import NodeRecord
 from gateway.syncing import MAX_GATEWAY_IDS, MAX_MIRRORS, Mirror, SyncAnswer
 from raftgossip.ids import NodeId
@@ -53,7 +53,7 @@ class OtherGateways:
         return [
             Report(NodeId(mirror.leader_id), mirror.leader_term, mirror.gateway_id, mirror.leader_ms)
             for mirror in self.mirrors.values()
-            if mirror.leader_id in listed
+            if mirror.leader_id in listed and mirror.leader_term <= MAX_TERM
         ]
 
     def named(self) -> list[NodeId]:

@@ -27,6 +27,19 @@ class Removal:
     """Monotonic."""
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerParts:
+    """What another gateway should read."""
+
+    log_id: str
+    """What it should ask with from now on."""
+    is_delta: bool
+    """Whether it goes on from where it was."""
+    version: int
+    """Where it is then."""
+    changes: tuple[ClaimChange, ...]
+
+
 @dataclass(slots=True)
 class OwnClaims:
     """The own claims and removals; a node has one or the other.
@@ -114,16 +127,22 @@ class OwnClaims:
         due += [next(iter(self._superseded.values())) + outlast_ms] if self._superseded else []
         return due + ([next(iter(self.removals.values())).removed_ms + forget_after_ms] if self.removals else [])
 
-    def answer_parts(self, since_version: int, log_id: str, now_ms: int) -> tuple[bool, int, tuple[ClaimChange, ...]]:
-        """What a reader that has seen `since_version` of `log_id` should read, at most `MAX_CHANGES` of it: whether it
-        goes on from there, the version after it, and the changes."""
-        entries = self.log.since(self.log.step_of(since_version)) if log_id == self.log_id else None
+    def answer_parts(self, since_version: int, log_id: str, now_ms: int) -> AnswerParts:
+        """What a reader that has seen `since_version` of `log_id` should read, at most `MAX_CHANGES` of it.
+
+        Who must read everything gets a log id that says since when, else it could be lost between two parts of that:
+        the first parts are the oldest, and may lie before the last departures that the log knows.
+        """
+        own_id, _, begun = log_id.partition("/")
+        entries = None
+        if own_id == self.log_id and (not begun or begun.isdecimal()):
+            entries = self.log.since(self.log.step_of(since_version), MAX_CHANGES, int(begun or 0))
         is_delta = entries is not None
         if entries is None:
-            entries = self.log.everything()
-        told = entries[:MAX_CHANGES]
-        version = self.log.version if len(told) == len(entries) else version_of(told[-1].step)
-        return is_delta, version, tuple(self._change(entry, now_ms) for entry in told)
+            log_id = f"{self.log_id}/{self.log.step}"
+            entries = self.log.everything(MAX_CHANGES)
+        version = self.log.version if len(entries) < MAX_CHANGES else version_of(entries[-1].step)
+        return AnswerParts(log_id, is_delta, version, tuple(self._change(entry, now_ms) for entry in entries))
 
     def _change(self, entry: Entry, now_ms: int) -> ClaimChange:
         node_id, version = entry.key, version_of(entry.step)

@@ -15,18 +15,15 @@ from dataclasses import replace
 
 from gateway.change_log import ChangeLog
 from gateway.founding_memory import FoundingMemory
-from gateway.leadership import Leadership
+from gateway.leadership import MAX_TERM, Leadership
 from gateway.other_gateways import OtherGateways
 from gateway.own_claims import OwnClaims
 from gateway.ownership import may_take_over
 from gateway.registry_values import (
     ACTIVE,
     MAX_VERSION,
-    OWNER_KEY,
     SUSPECTED,
-    Change,
     Changes,
-    LeaderChange,
     LeaderHint,
     Memory,
     Moment,
@@ -38,7 +35,7 @@ from gateway.registry_values import (
     Stats,
     Unsaved,
 )
-from gateway.shown_nodes import LEADER, ShownNodes
+from gateway.shown_nodes import LEADER, News, ShownNodes
 from gateway.syncing import SyncAnswer, choose, settle
 from raftgossip.errors import AlreadyExists, Busy
 from raftgossip.ids import NodeId
@@ -46,22 +43,13 @@ from raftgossip.ids import NodeId
 __all__ = [
     "ACTIVE",
     "MAX_VERSION",
-    "OWNER_KEY",
     "SUSPECTED",
-    "Change",
-    "Changes",
-    "LeaderChange",
-    "LeaderHint",
     "Memory",
     "Moment",
     "NodeRecord",
-    "Outcome",
-    "Page",
     "Registration",
     "Registry",
     "RegistrySettings",
-    "Stats",
-    "Unsaved",
 ]
 
 RESTART_LEAP = 1_000_000
@@ -173,7 +161,7 @@ class Registry:
         """Note who leads, in which term (0: the client knows no terms); False: no such node, and nothing changed.
 
         Raises:
-            CommandRefused: a later term is known.
+            CommandRefused: a later term is known, or one from which it takes weeks to this one.
         """
         self.expire(now)
         if node_id not in self._shown.records:
@@ -213,11 +201,16 @@ class Registry:
         records = tuple(self._shown.records[node_id] for node_id in ids[:limit])
         return Page(records, records[-1].node_id if len(ids) > limit else 0)
 
-    def changes(self, since_version: int, registry_id: str) -> Changes | None:
-        """What changed since a version of this registry; None: it cannot be told any more, read everything."""
+    def changes(self, since_version: int, registry_id: str, limit: int | None = None) -> Changes | None:
+        """What changed since a version of this registry, at most the first `limit` changes; None: it cannot be told any
+        more, read everything."""
         if since_version <= 0 or registry_id != self.registry_id:
             return None
-        return self._shown.changes(since_version, self._leadership.current)
+        return self._shown.changes(since_version, limit, self._leadership.current)
+
+    def news(self, step: int, begun: int, limit: int) -> list[News] | None:
+        """The first `limit` changes after a step of the log; the others as for `ShownNodes.news`."""
+        return self._shown.news(step, begun, limit, self._leadership.current)
 
     def stats(self, now: Moment) -> Stats:
         """The registry in numbers."""
@@ -232,6 +225,11 @@ class Registry:
             bootstrap_initiated=self._founding.knows_cluster or self._founding.bootstrap is not None,
             cluster_id=next(iter(self._founding.cluster_ids), ""),
         )
+
+    @property
+    def log(self) -> ChangeLog:
+        """When the list changed; only to be read."""
+        return self._shown.log
 
     @property
     def version(self) -> int:
@@ -270,7 +268,7 @@ class Registry:
             self._refresh(node_id)
             if was_there and node_id not in self._shown.records:
                 gone.append(node_id)
-        if touched:
+        if self._leadership.lapse(now_ms - whole_ms) or touched:
             self._settle_leader()
         if self._named_is_absent() and now_ms >= self._founding.absent_until_ms:
             self._founding.note_gone(self._founding.bootstrap or LEADER)
@@ -303,14 +301,14 @@ class Registry:
         """What another gateway that has seen `since_version` of `log_id` should read, at most `MAX_CHANGES` of it."""
         self.expire(now)
         self._others.note_asker(gateway_id, now.monotonic_ms)
-        is_delta, version, changes = self._own.answer_parts(since_version, log_id, now.monotonic_ms)
+        parts = self._own.answer_parts(since_version, log_id, now.monotonic_ms)
         report = self._leadership.own
         return SyncAnswer(
             gateway_id=self.gateway_id,
-            log_id=self._own.log_id,
-            version=version,
-            is_delta=is_delta,
-            changes=changes,
+            log_id=parts.log_id,
+            version=parts.version,
+            is_delta=parts.is_delta,
+            changes=parts.changes,
             leader_id=0 if report is None else report.node_id,
             leader_term=0 if report is None else report.term,
             cluster_ids=self.cluster_ids,
@@ -368,7 +366,7 @@ class Registry:
             remembered = replace(record, status=SUSPECTED, heard_ms=now_ms, gateway_id="")
             self._claim(remembered)
         if memory.leader_id in self._shown.records and memory.leader_id is not None:
-            self._leadership.report(memory.leader_id, memory.leader_term, now_ms)
+            self._leadership.report(memory.leader_id, min(memory.leader_term, MAX_TERM), now_ms)
             self._settle_leader()
 
     # --- keeping the list
@@ -477,7 +475,7 @@ class Registry:
     def _next_due_ms(self, now: Moment) -> int:
         half_ms, whole_ms = self._settings.half_timeout_ms, self._settings.node_timeout_ms
         due = [now.monotonic_ms + half_ms, *self._own.due_ms(half_ms, whole_ms, min(HANDOVER_MS, half_ms))]
-        due += self._others.due_ms(half_ms, whole_ms)
+        due += self._others.due_ms(half_ms, whole_ms) + self._leadership.due_ms(whole_ms)
         due += [self._founding.absent_until_ms] if self._named_is_absent() else []
         if self._shown.waiting_elsewhere and now.monotonic_ms < self._founding.grace_until_ms:
             due.append(self._founding.grace_until_ms)

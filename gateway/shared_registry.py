@@ -31,9 +31,8 @@ class SharedRegistry:
         self._saving = threading.Lock()
         """Taken before `_lock`, never while it is held."""
         self._changed = threading.Condition(self._lock)
-        self._now = clock()
-        """Of the operation that runs."""
-        self._feed = NodeFeed()
+        self._told_version = registry.version
+        """Those who wait were told of the changes up to it."""
         self._saved_step: int | None = None
         self._saved_facts = -1
         self._saved_memory: Memory | None = None
@@ -57,7 +56,7 @@ class SharedRegistry:
         """Take the registry, and the time; every call is followed by `end_operation`."""
         self._lock.acquire()
         try:
-            now = self._now = self._clock()
+            now = self._clock()
             for node_id in self._registry.expire(now):
                 logger.info(Event("node removed", node_id=node_id, reason="no heartbeat"))
         except BaseException:
@@ -68,8 +67,10 @@ class SharedRegistry:
     def end_operation(self) -> int:
         """Give the registry back, and tell on what has changed; returns how many facts about founding are known."""
         try:
-            if self._feed.follow(self._registry, self._now) and self._num_waiting:
-                self._changed.notify_all()
+            if self._registry.version != self._told_version:
+                self._told_version = self._registry.version
+                if self._num_waiting:
+                    self._changed.notify_all()
             return self._registry.num_facts
         finally:
             self._lock.release()
@@ -121,23 +122,19 @@ class SharedRegistry:
         with self._changed:
             self._changed.notify_all()
 
-    def num_nodes(self) -> int:
-        """So many are on the list."""
-        with self.operation() as (registry, now):
-            return registry.stats(now).total_nodes
-
     def pause(self, seconds: float) -> None:
         """Return after so long, or when it stops."""
         self._stopping.wait(seconds)
 
-    def events_since(self, version: int, registry_id: str) -> tuple[list[FeedEvent], int, str]:
-        """What to tell a follower who has seen all up to a version; then the version and registry to go on from."""
-        with self.operation() as (registry, now):
-            self._feed.follow(registry, now)
-            events = self._feed.since(version, registry_id, registry)
-            if events is None:
-                events = self._feed.begin(registry)
-            return events, registry.version, registry.registry_id
+    def backlog(self, feed: NodeFeed) -> int:
+        """So many changes are to be told to a follower, about."""
+        with self.operation() as (registry, _):
+            return feed.backlog(registry)
+
+    def next_events(self, feed: NodeFeed) -> list[FeedEvent]:
+        """The next page of what to tell a follower."""
+        with self.operation() as (registry, _):
+            return feed.read(registry)
 
     @property
     def is_stopping(self) -> bool:

@@ -15,6 +15,21 @@ LEADER = NodeId(0)
 """The leader's key among the changes; no node has it."""
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """The last change of a node, or of who leads."""
+
+    step: int
+    key: NodeId
+    """`LEADER`: who leads is another one than it was."""
+    record: NodeRecord | None
+    """Of the node, or of the leader, as it is now; None: it is gone, or nobody leads."""
+    came: int
+    """The step at which the node came; 0: it is gone."""
+    term: int = 0
+    """The leader's."""
+
+
 @dataclass(slots=True)
 class ShownNodes:
     """All records by id.
@@ -68,22 +83,33 @@ class ShownNodes:
         self.log.drop(node_id)
         return True
 
-    def changes(self, since_version: int, report: Report | None) -> Changes | None:
-        """What changed since a version; None: it cannot be told any more. `report`: who leads now."""
-        entries = self.log.since(self.log.step_of(since_version))
+    def news(self, step: int, begun: int, limit: int | None, report: Report | None) -> list[News] | None:
+        """What changed after a step, the oldest first, at most `limit` of it; None: it cannot be told any more.
+
+        `begun`: as for the log. `report`: who leads now.
+        """
+        entries = self.log.since(step, limit, begun)
         if entries is None:
             return None
-        events: list[Change] = []
-        leader: LeaderChange | None = None
+        found: list[News] = []
         for entry in entries:
-            version = version_of(entry.step)
             if entry.key != LEADER:
-                events.append(Change(version, entry.key, self.records.get(entry.key)))
+                found.append(News(entry.step, entry.key, self.records.get(entry.key), entry.came))
             elif report is None:
-                leader = LeaderChange(version, None, 0)
+                found.append(News(entry.step, LEADER, None, entry.came))
             else:
-                leader = LeaderChange(version, self.records[report.node_id], report.term)
-        return Changes(self.log.version, tuple(events), leader)
+                found.append(News(entry.step, LEADER, self.records[report.node_id], entry.came, report.term))
+        return found
+
+    def changes(self, since_version: int, limit: int | None, report: Report | None) -> Changes | None:
+        """The same since a version; the answer's version is that of the last change if there were `limit` of them."""
+        news = self.news(self.log.step_of(since_version), 0, limit, report)
+        if news is None:
+            return None
+        version = version_of(news[-1].step) if news and len(news) == limit else self.log.version
+        events = (Change(version_of(each.step), each.key, each.record) for each in news if each.key != LEADER)
+        leaders = (LeaderChange(version_of(each.step), each.record, each.term) for each in news if each.key == LEADER)
+        return Changes(version, tuple(events), next(leaders, None))
 
     def check_invariants(self) -> None:
         """Assert what the class promises."""

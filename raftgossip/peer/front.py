@@ -28,7 +28,7 @@ class Front:
         self.node: Node | None = None
         self.names = Names()
         self.is_back = False
-        """This node belongs to a cluster already, and is about to go on there: nobody may found another one meanwhile."""
+        """This node has a cluster already, and is about to go on there: nobody may found another one meanwhile."""
         self.intent = Intent()
         """What newcomers hear before the cluster is known."""
         self._credentials = credentials

@@ -147,3 +147,26 @@ def test_a_closed_link_refuses_at_once() -> None:
             link.exchange()
         with pytest.raises(TransportError, match="closed"):
             link.exchange()
+
+
+@pytest.mark.parametrize(
+    ("is_secure", "others", "counts"), [(False, (), False), (False, ("127.0.0.1:1",), True), (True, (), True)]
+)
+def test_a_stranger_who_asks_is_no_gateway_for_which_the_naming_of_a_bootstrap_waits(
+    tmp_path: Path, is_secure: bool, others: tuple[str, ...], counts: bool
+) -> None:
+    keys = copied_keys(tmp_path) if is_secure else None
+    own = None if keys is None else keys.credentials(Role.GATEWAY, None)
+    server = GRPCGatewayServer("127.0.0.1", 0, keys=keys, gateways=others, rebuild_grace=0)
+    server.start()
+    try:
+        assert server._running is not None
+        told, asker = server._running._shared, make_reader(server)
+        with linked(server, asker, own) as link:
+            link.exchange()
+        with told.operation() as (registry, moment), asker.operation() as (asking, _):
+            assert (asking.gateway_id in registry.gateway_ids) == counts
+            named = registry.register(node(1, can_wait=True), moment).is_bootstrap
+            assert named or counts
+    finally:
+        server.stop()

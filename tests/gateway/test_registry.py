@@ -229,6 +229,44 @@ def test_a_leader_that_is_gone_leaves_no_leader_and_no_bound_on_terms(way: str) 
     assert registry.update_leader(NodeId(2), 1, at(TIMEOUT_MS))
 
 
+def test_a_leader_that_lives_but_does_not_repeat_its_report_leads_no_longer() -> None:
+    registry = make_registry()
+    for node_id in (1, 2):
+        registry.register(node(node_id), at(0))
+    registry.update_leader(NodeId(1), 1_000_000, at(0))  # nobody will get there, so nobody could correct it
+    registry.heartbeat(NodeId(1), "", at(499))
+    registry.heartbeat(NodeId(2), "", at(499))
+    assert registry.stats(at(TIMEOUT_MS - 1)).leader_id == 1
+    version = registry.version
+    assert registry.leader(at(TIMEOUT_MS)) is None
+    assert registry.version != version
+    assert registry.update_leader(NodeId(2), 7, at(TIMEOUT_MS))
+
+
+def test_a_report_that_is_repeated_counts_on() -> None:
+    registry = make_registry()
+    registry.register(node(1), at(0))
+    registry.update_leader(NodeId(1), 7, at(0))
+    for now_ms in range(400, 2_001, 400):
+        registry.heartbeat(NodeId(1), "", at(now_ms))
+        registry.update_leader(NodeId(1), 7, at(now_ms))
+        assert registry.stats(at(now_ms)).leader_id == 1
+
+
+def test_changes_are_told_in_parts() -> None:
+    registry = make_registry()
+    registry.register(node(1), at(0))
+    since, told = registry.version, list[int]()
+    for node_id in range(2, 7):
+        registry.register(node(node_id), at(0))
+    for _ in range(3):
+        changes = registry.changes(since, registry.registry_id, 2)
+        assert changes is not None
+        told += ids(changes.nodes)
+        since = changes.version
+    assert (told, since) == ([2, 3, 4, 5, 6], registry.version)
+
+
 def test_the_version_moves_with_every_change_of_the_list_and_with_nothing_else() -> None:
     registry = make_registry()
     steps: tuple[tuple[Callable[[], object], bool], ...] = (

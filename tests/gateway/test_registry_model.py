@@ -42,13 +42,15 @@ class NaiveRegistry:
     nodes: dict[int, tuple[Registration, int]] = field(default_factory=dict)
     leader: int = 0
     term: int = 0
+    led_ms: int = 0
     knows_cluster: bool = False
     bootstrap: int = 0
     named_owner: str = ""
 
     def pass_time(self, now_ms: int) -> None:
         self.nodes = {key: value for key, value in self.nodes.items() if now_ms - value[1] < TIMEOUT_MS}
-        if self.leader not in self.nodes:
+        has_lapsed = self.term > 0 and now_ms - self.led_ms >= TIMEOUT_MS
+        if self.leader not in self.nodes or has_lapsed:
             self.leader, self.term = 0, 0
         if self.bootstrap not in self.nodes or self.knows_cluster:
             self.bootstrap = 0
@@ -147,6 +149,7 @@ class RegistryMachine(RuleBasedStateMachine):
         assert known == is_known and not is_refused
         if known:
             self.naive.leader, self.naive.term, self.naive.knows_cluster = node_id, term, True
+            self.naive.led_ms = self.now_ms
             self.naive.pass_time(self.now_ms)
 
     @invariant()
@@ -194,6 +197,7 @@ class RegistryMachine(RuleBasedStateMachine):
         heard = [
             value[1] + (TIMEOUT_MS // 2 if key in active else TIMEOUT_MS) for key, value in self.naive.nodes.items()
         ]
+        heard += [self.naive.led_ms + TIMEOUT_MS] if self.naive.term else []
         assert self.registry.deadline_ms(now) == min([self.now_ms + TIMEOUT_MS // 2, *heard])
 
 

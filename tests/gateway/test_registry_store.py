@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.leadership import MAX_TERM
 from gateway.registry import Memory, Registry
 from gateway.registry_store import FILE_NAME, RegistryStore
 from raftgossip.errors import ConfigError, StorageError, StorageFull
@@ -48,7 +49,7 @@ def full_registry() -> Registry:
     registry = make_registry()
     registry.register(node(1, owner="o", can_wait=True), at(0))
     registry.register(node(2, owner="spiffe://f/o/2", identity="spiffe://f/o/2", cluster_id="c"), at(5))
-    registry.update_leader(NodeId(2), 2**64 - 1, at(6))
+    registry.update_leader(NodeId(2), MAX_TERM, at(6))
     return registry
 
 
@@ -64,7 +65,7 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     assert memory is not None
     again = make_registry(memory=memory, started=at(50)).unsaved(None).memory
     assert again.cluster_ids == ("c",)
-    assert (again.leader_id, again.leader_term, again.leader_was_reported) == (2, 2**64 - 1, True)
+    assert (again.leader_id, again.leader_term, again.leader_was_reported) == (2, MAX_TERM, True)
     assert (again.registry_id, again.gateway_id) == (unsaved.memory.registry_id, unsaved.memory.gateway_id)
     for before, after in zip(unsaved.memory.records, again.records, strict=True):
         assert after.registration == before.registration

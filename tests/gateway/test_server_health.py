@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # there are no stubs for it
 
-from gateway.grpc_health_service import MAX_HEALTH_WATCHERS
+from gateway.grpc_health_service import MAX_HEALTH_WATCHERS, MAX_OF_IDENTITY
 from gateway.log_lines import Event, JsonLines
-from tests.support.trusted_gateway import dial, running
+from raftgossip.trust.identity import Role
+from tests.support.trusted_gateway import HOLDERS, dial, make_federation, running
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -52,6 +54,23 @@ def test_too_many_watchers_of_the_health_are_told_to_ask_instead() -> None:
         with pytest.raises(grpc.RpcError) as caught:
             next(stub.Watch(health_pb2.HealthCheckRequest(), timeout=20))
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        for stream in streams:
+            stream.cancel()
+
+
+def test_nobody_takes_all_places_of_those_who_watch_the_health(tmp_path: Path) -> None:
+    keys = make_federation(tmp_path)
+    olga, alice = (keys.credentials(role, HOLDERS[role]) for role in (Role.OBSERVER, Role.OPERATOR))
+    with running(keys=keys) as server, dial(server.port, olga) as greedy, dial(server.port, alice) as other:
+        watch = health_pb2_grpc.HealthStub(greedy).Watch
+        streams = [watch(health_pb2.HealthCheckRequest(), timeout=20) for _ in range(MAX_OF_IDENTITY)]
+        for stream in streams:
+            next(stream)
+        with pytest.raises(grpc.RpcError, match="2 times already") as caught:
+            next(watch(health_pb2.HealthCheckRequest(), timeout=20))
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        streams += [health_pb2_grpc.HealthStub(other).Watch(health_pb2.HealthCheckRequest(), timeout=20)]
+        assert next(streams[-1]).status == SERVING
         for stream in streams:
             stream.cancel()
 

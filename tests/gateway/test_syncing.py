@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.change_log import MAX_GONE
 from gateway.own_claims import MAX_REMOVALS
 from gateway.registry import Registry
 from gateway.syncing import MAX_CHANGES, MAX_MIRRORS, Claim, ClaimChange, SyncAnswer, join_answers
@@ -256,6 +257,37 @@ def test_a_delta_that_comes_after_its_base_was_forgotten_is_made_up_for() -> Non
     reader.merge("gateway:0", answer, group.now(1))
     group.settle()
     assert listed(reader, group.now(1)) == [1, 2]
+
+
+def test_a_list_that_is_read_in_parts_is_read_whole_though_many_have_left_since_its_oldest_came() -> None:
+    told = make_registry(others=("b",))
+    for node_id in range(1, MAX_CHANGES + 2):
+        told.register(node(node_id), at(0))
+    for node_id in range(MAX_CHANGES + 2, MAX_CHANGES + MAX_GONE + 4):
+        told.register(node(node_id), at(0))
+        told.remove(NodeId(node_id), at(0))
+    parts = [told.response_for("b", 0, "", at(0))]
+    told.remove(NodeId(1), at(0))  # which the first part told
+    while parts[-1].version != told.response_for("b", 0, "", at(0)).version and len(parts) < 9:
+        parts.append(told.response_for("b", parts[-1].version, parts[-1].log_id, at(0)))
+        if len(parts[-1].changes) < MAX_CHANGES:
+            break
+    whole = join_answers(parts)
+    assert not whole.is_delta
+    there = {
+        change.node_id: change.claim is not None and change.claim.registration is not None for change in whole.changes
+    }
+    assert sorted(node_id for node_id, is_there in there.items() if is_there) == list(range(2, MAX_CHANGES + 2))
+    again = told.response_for("b", whole.version, whole.log_id, at(0))
+    assert (again.is_delta, again.log_id, again.changes) == (True, whole.log_id, ())
+
+
+@pytest.mark.parametrize("begun", ["x", "-1", "999999"])
+def test_a_log_id_that_was_never_told_begins_at_the_beginning(begun: str) -> None:
+    told = make_registry(others=("b",))
+    told.register(node(1), at(0))
+    own_id = told.response_for("b", 0, "", at(0)).log_id.partition("/")[0]
+    assert not told.response_for("b", 1, f"{own_id}/{begun}", at(0)).is_delta
 
 
 def test_a_gateway_that_restarts_with_less_is_believed_at_once() -> None:
