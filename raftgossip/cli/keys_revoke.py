@@ -55,14 +55,8 @@ def revoke(
     silent = [address for address, took_it, _ in told if not took_it]
     if as_json:
         rows = [{"address": address, "told": took_it, "message": text} for address, took_it, text in told]
-        print_json(
-            {
-                "organisation": issuer,
-                "list": str(path),
-                "revoked": [f"{each.serial:x}" for each in fresh],
-                "published": rows,
-            }
-        )
+        serials = [f"{each.serial:x}" for each in fresh]
+        print_json({"organisation": issuer, "list": str(path), "revoked": serials, "published": rows})
     else:
         plural = "s" if len(fresh) > 1 else ""
         done = f"Revoked {len(fresh)} certificate{plural} of" if fresh else "There was no new certificate to revoke of"
