@@ -29,7 +29,7 @@ def run(name: str, *arguments: str) -> dict[str, float]:
     return {line["figure"]: line["value"] for line in lines}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_heartbeats_over_tls_and_held_nodes() -> None:
     figures = run("gateway_load", "--only", "heartbeats", "--only", "hold")
 
@@ -45,7 +45,7 @@ def test_heartbeats_over_tls_and_held_nodes() -> None:
     assert figures["gateway.false_expiries"] == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_gateway_that_restarts_is_whole_again() -> None:
     figures = run("gateway_restart")
 
