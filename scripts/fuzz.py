@@ -123,15 +123,16 @@ def main() -> int:
     options = parser.parse_args()
     names = options.target or sorted(TARGETS)
     engines = ("hypothesis", "atheris") if options.engine == "both" else (options.engine,)
-    share = max(1, -(-options.executions // (len(names) * len(engines))))
+    share = max(1, -(-options.executions // len(names)))
     total, started_s = 0, time.perf_counter()
     for name in names:
-        counts = {}
-        if "hypothesis" in engines:
-            target = TARGETS[name]
-            counts["hypothesis"] = by_hypothesis(target.run, target.seeds, share, options.seed)
-        if "atheris" in engines:
-            counts["atheris"] = by_atheris(name, share, options.seed)
+        counts, target = {}, TARGETS[name]
+        usable = [engine for engine in engines if engine in target.engines]
+        each = -(-share // max(1, len(usable)))
+        if "hypothesis" in usable:
+            counts["hypothesis"] = by_hypothesis(target.run, target.seeds, each, options.seed)
+        if "atheris" in usable:
+            counts["atheris"] = by_atheris(name, each, options.seed)
         total += sum(counts.values())
         print(f"{name}: " + ", ".join(f"{count:,} by {engine}" for engine, count in counts.items()), flush=True)
     close_servers()

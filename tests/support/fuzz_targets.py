@@ -26,6 +26,8 @@ from tests.support.served_peer import served_peer
 
 NOW_S = 1_800_000_000.0
 SKEW_S = 60.0
+BY_HYPOTHESIS = ("hypothesis",)
+"""In the process of libFuzzer the event loop of the fake peer does not get to answer."""
 CALL_S = 0.5
 """A valid exchange waits so long for a round that never comes."""
 
@@ -36,6 +38,7 @@ class FuzzTarget:
 
     run: Target
     seeds: tuple[bytes, ...]
+    engines: tuple[str, ...] = ("hypothesis", "atheris")
 
 
 def _trust_targets() -> dict[str, FuzzTarget]:
@@ -193,13 +196,15 @@ def _served_targets() -> dict[str, FuzzTarget]:
             for name, message in GATEWAY_REQUESTS.items()
         },
         **{
-            f"peer-{name}": FuzzTarget(peer.target(f"/PeerService/{name}"), (message.SerializeToString(),))
+            f"peer-{name}": FuzzTarget(
+                peer.target(f"/PeerService/{name}"), (message.SerializeToString(),), BY_HYPOTHESIS
+            )
             for name, message in PEER_REQUESTS.items()
         },
         "peer-Raft": FuzzTarget(
             peer.stream_target("/PeerService/Raft"), (pb.RaftFrame(cluster_id="c1").SerializeToString(),)
         ),
-        "peer-Exchange": FuzzTarget(peer.stream_target("/PeerService/Exchange"), (HEADER.encode(),)),
+        "peer-Exchange": FuzzTarget(peer.stream_target("/PeerService/Exchange"), (HEADER.encode(),), BY_HYPOTHESIS),
     }
 
 
