@@ -10,10 +10,10 @@ from pathlib import Path
 from gateway.answers import ClusterDict, StatsDict
 from raftgossip.errors import ConfigError, RaftGossipError, TransportError, WireError
 from raftgossip.ids import Address
+from raftgossip.trust import DEFAULT_KEYS
 from raftgossip.trust.files import KeyFolder
 from raftgossip.wire.pb import grpc_comm_manager_pb2 as pb
 
-DEFAULT_FOLDER = "raftgossip-keys"
 MAX_GATEWAYS = 16
 """More would only make a call slower in which all are silent."""
 
@@ -94,14 +94,14 @@ def parse(argv: Sequence[str] | None) -> ClientArguments:
     parser.add_argument("--port", type=int, default=8891, help="likewise (default: %(default)s)")
     trust = parser.add_mutually_exclusive_group()
     trust.add_argument(
-        "--keys", help=f"key folder with the node's certificate (default: {DEFAULT_FOLDER} if it is there)"
+        "--keys", help=f"key folder with the node's certificate (default: {DEFAULT_KEYS} if it is there)"
     )
     trust.add_argument("--insecure", action="store_true", help="speak in the open, whatever keys are there")
     parser.add_argument("--log-level", type=str.upper, choices=("DEBUG", "INFO", "WARNING", "ERROR"), default="ERROR")
     given = parser.parse_args(argv)
     keys = given.keys
-    if keys is None and not given.insecure and KeyFolder(Path(DEFAULT_FOLDER)).exists():
-        keys = str(DEFAULT_FOLDER)
+    if keys is None and not given.insecure and KeyFolder(Path(DEFAULT_KEYS)).exists():
+        keys = DEFAULT_KEYS
     gateways = tuple(given.gateway_host or ("localhost",))
     return ClientArguments(gateways, given.gateway_port, given.node_id, given.ip, given.port, keys, given.log_level)
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.settings import (
-    DEFAULT_KEYS,
     RULES,
     SWITCHES,
     GatewaySettings,
@@ -17,6 +16,7 @@ from gateway.settings import (
     make_settings,
     setting_from_text,
 )
+from raftgossip.trust import DEFAULT_KEYS
 from raftgossip.trust.files import KeyFolder
 
 HELP_WIDTH = 100

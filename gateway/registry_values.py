@@ -175,7 +175,7 @@ class Changes:
     """What changed since some version; a node that changed twice stands in it once."""
 
     version: int
-    """The registry's now."""
+    """Where to go on: the registry's now, or that of the last change if a limit cut them."""
     events: tuple[Change, ...]
     """By version, the oldest first."""
     leader: LeaderChange | None

@@ -15,11 +15,10 @@ from types import MappingProxyType
 
 from raftgossip.errors import ConfigError
 from raftgossip.ids import Address
+from raftgossip.trust import DEFAULT_KEYS
 
 GATEWAY_PORT = 8090
 """A gateway's address without a port means this one."""
-DEFAULT_KEYS = "raftgossip-keys"
-"""The key folder that the command line takes where none is named and this one is there."""
 SWITCHES = frozenset({"insecure"})
 """Settings whose flags take no value."""
 MAX_SECONDS = 10_000_000  # no timer of any platform fails with it

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from raftgossip.cli.options import DEFAULT_KEYS
 from raftgossip.errors import ConfigError, DeadlineExceeded, TransportError
 from raftgossip.ids import Address
 from raftgossip.runtime.clock import SystemClock
+from raftgossip.trust import DEFAULT_KEYS
 from raftgossip.trust.credentials import LiveCredentials
 from raftgossip.trust.files import KeyFolder
 from raftgossip.trust.identity import Role

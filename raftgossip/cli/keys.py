@@ -21,8 +21,8 @@ from raftgossip.cli.keys_options import (
 )
 from raftgossip.cli.keys_revoke import revoke
 from raftgossip.cli.keys_show import show, token
-from raftgossip.cli.options import DEFAULT_KEYS
 from raftgossip.errors import ConfigError
+from raftgossip.trust import DEFAULT_KEYS
 from raftgossip.trust.identity import Role
 
 DEFAULT_FEDERATION = "raftgossip"

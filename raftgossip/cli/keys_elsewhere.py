@@ -18,8 +18,8 @@ from raftgossip.cli.keys_options import (
     organisation_of,
     then_run,
 )
-from raftgossip.cli.options import DEFAULT_KEYS
 from raftgossip.errors import ConfigError
+from raftgossip.trust import DEFAULT_KEYS
 from raftgossip.trust.identity import Role
 
 MAX_INPUT_BYTES = 64 << 10

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from raftgossip.cli.options import DEFAULT_KEYS
 from raftgossip.errors import ConfigError
+from raftgossip.trust import DEFAULT_KEYS
 from raftgossip.trust.identity import Role
 
 FolderOption = Annotated[str, typer.Option("--keys", metavar="DIR", envvar="RAFTGOSSIP_KEYS", help="The key folder.")]

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from raftgossip.cli.keys_options import FolderOption, JsonOption, NameArgument, OrganisationOption, RoleOption
-from raftgossip.cli.options import DEFAULT_KEYS, InsecureOption
+from raftgossip.cli.options import InsecureOption
 from raftgossip.errors import ClusterUnreachable
+from raftgossip.trust import DEFAULT_KEYS
 from raftgossip.trust.identity import Role
 
 PublishOption = Annotated[

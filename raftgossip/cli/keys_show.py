@@ -16,8 +16,8 @@ from raftgossip.cli.keys_options import (
     RoleOption,
     organisations_with_key,
 )
-from raftgossip.cli.options import DEFAULT_KEYS
 from raftgossip.errors import ConfigError
+from raftgossip.trust import DEFAULT_KEYS
 from raftgossip.trust.identity import Role
 
 TokenOption = Annotated[

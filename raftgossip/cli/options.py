@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from raftgossip.errors import ConfigError
+from raftgossip.trust import DEFAULT_KEYS
 
 _NODE = typer.Option(
     "--node", metavar="HOST:PORT", envvar="RAFTGOSSIP_NODE", help="The peer to ask; any peer of the cluster."
@@ -16,7 +17,6 @@ NodeOption = Annotated[str, _NODE]
 OptionalNodeOption = Annotated[str | None, _NODE]
 """For commands that have others below them: the option may stand before or behind the lower one's name."""
 
-DEFAULT_KEYS = "raftgossip-keys"
 GatewayOption = Annotated[
     str,
     typer.Option(

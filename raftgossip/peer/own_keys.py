@@ -14,11 +14,10 @@ from pathlib import Path
 from raftgossip.errors import ConfigError, TransportError
 from raftgossip.ids import NodeId
 from raftgossip.peer.config import PeerConfig
+from raftgossip.trust import DEFAULT_KEYS
 from raftgossip.trust.credentials import LiveCredentials
 from raftgossip.trust.files import KeyFolder
 from raftgossip.trust.identity import Role
-
-DEFAULT_KEYS = Path("raftgossip-keys")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ def load_own_keys(config: PeerConfig, node_id: NodeId) -> OwnKeys:
 def _folder_of(config: PeerConfig) -> KeyFolder | None:
     if config.insecure:
         return None
-    folder = KeyFolder(config.keys if config.keys is not None else DEFAULT_KEYS)
+    folder = KeyFolder(config.keys if config.keys is not None else Path(DEFAULT_KEYS))
     if folder.exists():
         return folder
     if config.keys is None:
