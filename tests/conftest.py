@@ -15,16 +15,26 @@ GRACE_S = 3.0  # for threads of pools that were told to end and are about to
 def _children() -> dict[int, str]:
     """The living child processes of this one, by pid: their command lines. Without Linux's /proc, none are seen."""
     found = {}
-    for children in Path("/proc/self/task").glob("*/children"):
-        for pid in children.read_text().split():
-            try:
-                state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-                command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
-            except (FileNotFoundError, ProcessLookupError):
-                continue  # it ended meanwhile
-            if state != "Z":
-                found[int(pid)] = command
+    for pid in _child_pids():
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended meanwhile
+        if state != "Z":
+            found[int(pid)] = command
     return found
+
+
+def _child_pids() -> list[str]:
+    """Linux lists children by the thread that started them. When a thread ends, its children pass to another one, which
+    may have been read already: so all are read again then."""
+    while True:
+        try:
+            lists = [children.read_text() for children in Path("/proc/self/task").glob("*/children")]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        return " ".join(lists).split()
 
 
 def _threads() -> set[threading.Thread]:
